@@ -1,0 +1,567 @@
+//! What enters a partition's log. One raft entry carries an [`Entry`]: a batch of commands.
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::id::{ActivationId, InvocationId, Millis, ObjectId, PartitionId, PartitionKey};
+use crate::protocol::{Code, Failure, Header, RawMessage, SignalId, SignalResult};
+
+/// The data of one raft entry.
+#[derive(Clone, PartialEq, Message)]
+pub struct Entry {
+    /// The leader's clock when it proposed, in ms since the Unix epoch. Log time is the running maximum of these.
+    #[prost(uint64, tag = "1")]
+    pub proposed_at: u64,
+    /// In the order in which they take effect.
+    #[prost(message, repeated, tag = "2")]
+    pub commands: Vec<Command>,
+}
+
+/// One command: what is to happen, and who wants to know.
+#[derive(Clone, PartialEq, Message)]
+pub struct Command {
+    /// A number of the proposing node by which it finds who waits for the answer; 0 when nobody does.
+    #[prost(uint64, tag = "1")]
+    pub request: u64,
+    /// What is to happen.
+    #[prost(oneof = "Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    pub body: Option<Body>,
+}
+
+impl Command {
+    /// A command nobody waits for.
+    #[must_use]
+    pub fn new(body: Body) -> Self {
+        Self { request: 0, body: Some(body) }
+    }
+}
+
+/// The commands, one file of the machine each.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Body {
+    /// A leader begins: everything that is due is started again.
+    #[prost(message, tag = "2")]
+    LeaderStart(LeaderStart),
+    /// Accepts an invocation.
+    #[prost(message, tag = "3")]
+    Invoke(Invoke),
+    /// The result of a turn.
+    #[prost(message, tag = "4")]
+    Turn(Turn),
+    /// What a flow did since its last command.
+    #[prost(message, tag = "5")]
+    Append(Append),
+    /// An attempt failed.
+    #[prost(message, tag = "6")]
+    AttemptFailed(AttemptFailed),
+    /// A signal for an invocation, from the ingress.
+    #[prost(message, tag = "7")]
+    Signal(Signal),
+    /// An operator's order.
+    #[prost(message, tag = "8")]
+    Control(Control),
+    /// Fires what is due at log time.
+    #[prost(message, tag = "9")]
+    FireTimers(FireTimers),
+    /// Messages of another partition.
+    #[prost(message, tag = "10")]
+    Deliver(Deliver),
+    /// Another partition has taken messages of this one.
+    #[prost(message, tag = "11")]
+    OutboxAck(OutboxAck),
+}
+
+/// A leader begins.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct LeaderStart {
+    /// Its term.
+    #[prost(uint64, tag = "1")]
+    pub term: u64,
+}
+
+/// Who may run beside whom on one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum Access {
+    /// Concurrent, read-only; also every handler of an un-keyed service.
+    Shared = 0,
+    /// One at a time per key, in order.
+    Exclusive = 1,
+}
+
+/// How a handler runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum Form {
+    /// To its end without waiting; one commit.
+    Turn = 0,
+    /// In journaled steps.
+    Flow = 1,
+}
+
+/// What is invoked.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Target {
+    /// Service, object or workflow.
+    #[prost(string, tag = "1")]
+    pub service: String,
+    /// Handler.
+    #[prost(string, tag = "2")]
+    pub handler: String,
+    /// Key of objects; absent for un-keyed services.
+    #[prost(string, optional, tag = "3")]
+    pub key: Option<String>,
+    /// Fixed when the invocation is accepted.
+    #[prost(enumeration = "Access", tag = "4")]
+    pub access: i32,
+    /// Fixed when the invocation is accepted.
+    #[prost(enumeration = "Form", tag = "5")]
+    pub form: i32,
+}
+
+impl Target {
+    /// The object whose mailbox an exclusive invocation queues in; `None` for shared handlers and un-keyed services.
+    #[must_use]
+    pub fn exclusive_object(&self) -> Option<ObjectId> {
+        (self.access() == Access::Exclusive).then(|| self.object()).flatten()
+    }
+
+    /// The object of a keyed target.
+    #[must_use]
+    pub fn object(&self) -> Option<ObjectId> {
+        self.key.as_ref().map(|key| ObjectId { service: self.service.clone(), key: key.clone() })
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.key {
+            Some(key) => write!(f, "{}/{key}/{}", self.service, self.handler),
+            None => write!(f, "{}/{}", self.service, self.handler),
+        }
+    }
+}
+
+/// Where a call's result goes: a command of the caller's journal.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Sink {
+    /// Binary id of the waiting invocation.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub caller: Bytes,
+    /// The completion it waits for.
+    #[prost(uint32, tag = "2")]
+    pub completion: u32,
+    /// Code of the notification it expects (CallCompletion or AttachInvocationCompletion).
+    #[prost(uint32, tag = "3")]
+    pub code: u32,
+}
+
+impl Sink {
+    /// A sink of `caller`; see the fields.
+    #[must_use]
+    pub fn new(caller: InvocationId, completion: u32, code: Code) -> Self {
+        Self { caller: Bytes::copy_from_slice(&caller.to_bytes()), completion, code: u32::from(code.0) }
+    }
+}
+
+/// Accepts an invocation: from the ingress, from a turn, from a flow, or from another partition.
+#[derive(Clone, PartialEq, Message)]
+pub struct Invoke {
+    /// Binary id.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub id: Bytes,
+    /// What is invoked.
+    #[prost(message, optional, tag = "2")]
+    pub target: Option<Target>,
+    /// Argument.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub input: Bytes,
+    /// Headers of the Input entry.
+    #[prost(message, repeated, tag = "4")]
+    pub headers: Vec<Header>,
+    /// Earliest start, in ms since the Unix epoch; 0 is now.
+    #[prost(uint64, tag = "5")]
+    pub execute_at: u64,
+    /// How long the result is kept after completion, in ms; 0 keeps nothing.
+    #[prost(uint64, tag = "6")]
+    pub retention_ms: u64,
+    /// The idempotency key, for display; the id already depends on it.
+    #[prost(string, optional, tag = "7")]
+    pub idempotency_key: Option<String>,
+    /// Who waits inside the cluster. Ingress waiters are known to their node only.
+    #[prost(message, optional, tag = "8")]
+    pub sink: Option<Sink>,
+    /// Binary id of the invoking invocation; empty for the ingress.
+    #[prost(bytes = "bytes", tag = "9")]
+    pub invoked_by: Bytes,
+}
+
+impl Invoke {
+    /// The typed id; `None` when the command is malformed.
+    #[must_use]
+    pub fn id(&self) -> Option<InvocationId> {
+        InvocationId::from_bytes(&self.id)
+    }
+}
+
+/// A state of an object, identified: the version counts applied changes, the writer tells speculative twins apart.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct StateVersion {
+    /// Number of applied changes of the object's state.
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    /// The activation that made the last one; 0 when a flow or an operator did.
+    #[prost(uint64, tag = "2")]
+    pub writer: u64,
+}
+
+impl StateVersion {
+    /// What `activation` makes of this state by changing it.
+    #[must_use]
+    pub fn next(self, activation: ActivationId) -> Self {
+        Self { version: self.version + 1, writer: activation.0 }
+    }
+}
+
+/// One changed field of an object's state.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct FieldChange {
+    /// Name of the field.
+    #[prost(string, tag = "1")]
+    pub field: String,
+    /// New value; absent removes the field.
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub value: Option<Bytes>,
+}
+
+/// The result of a turn: input (when nothing was in the log before), changes, messages and outcome in one record.
+#[derive(Clone, PartialEq, Message)]
+pub struct Turn {
+    /// Binary id.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub id: Bytes,
+    /// The request, unless it is in the mailbox already.
+    #[prost(message, optional, tag = "2")]
+    pub accept: Option<Invoke>,
+    /// The activation it ran in; 0 for un-keyed services.
+    #[prost(uint64, tag = "3")]
+    pub activation: u64,
+    /// The state it ran on; absent for un-keyed services and shared handlers.
+    #[prost(message, optional, tag = "4")]
+    pub base: Option<StateVersion>,
+    /// Changed fields.
+    #[prost(message, repeated, tag = "5")]
+    pub changes: Vec<FieldChange>,
+    /// Invocations it sent.
+    #[prost(message, repeated, tag = "6")]
+    pub sends: Vec<Invoke>,
+    /// Its outcome.
+    #[prost(message, optional, tag = "7")]
+    pub outcome: Option<Outcome>,
+}
+
+/// The end of an invocation.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Outcome {
+    /// Which end.
+    #[prost(oneof = "OutcomeKind", tags = "1, 2")]
+    pub kind: Option<OutcomeKind>,
+}
+
+impl Outcome {
+    /// The handler's value.
+    #[must_use]
+    pub fn success(value: Bytes) -> Self {
+        Self { kind: Some(OutcomeKind::Success(value)) }
+    }
+
+    /// The handler's or the platform's failure.
+    #[must_use]
+    pub fn failure(failure: Failure) -> Self {
+        Self { kind: Some(OutcomeKind::Failure(failure)) }
+    }
+}
+
+/// Success or failure.
+#[derive(Clone, PartialEq, Eq, prost::Oneof)]
+pub enum OutcomeKind {
+    /// Output bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    Success(Bytes),
+    /// Failure.
+    #[prost(message, tag = "2")]
+    Failure(Failure),
+}
+
+/// What a flow's attempt did since its last command. Dropped whole when the attempt is no longer the current one.
+#[derive(Clone, PartialEq, Message)]
+pub struct Append {
+    /// Binary id.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub id: Bytes,
+    /// Term of the leader that started the attempt.
+    #[prost(uint64, tag = "2")]
+    pub term: u64,
+    /// The attempt.
+    #[prost(uint32, tag = "3")]
+    pub attempt: u32,
+    /// Messages of the service protocol, in order.
+    #[prost(message, repeated, tag = "4")]
+    pub messages: Vec<FlowMessage>,
+}
+
+/// One message of a flow.
+#[derive(Clone, PartialEq, Message)]
+pub struct FlowMessage {
+    /// Type code.
+    #[prost(uint32, tag = "1")]
+    pub code: u32,
+    /// Payload as sent.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub payload: Bytes,
+    /// For Call and OneWayCall: the callee as the leader's registry resolves it, complete but for its sink.
+    #[prost(message, optional, tag = "3")]
+    pub callee: Option<Invoke>,
+}
+
+impl FlowMessage {
+    /// The message without its resolution.
+    #[must_use]
+    pub fn raw(&self) -> RawMessage {
+        RawMessage { code: Code(u16::try_from(self.code).unwrap_or(0)), payload: self.payload.clone() }
+    }
+}
+
+impl From<RawMessage> for FlowMessage {
+    fn from(message: RawMessage) -> Self {
+        Self { code: u32::from(message.code.0), payload: message.payload, callee: None }
+    }
+}
+
+/// An attempt ended without a result.
+#[derive(Clone, PartialEq, Message)]
+pub struct AttemptFailed {
+    /// Binary id.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub id: Bytes,
+    /// The request, when a turn that is not in the log yet failed: it is accepted by this command.
+    #[prost(message, optional, tag = "2")]
+    pub accept: Option<Invoke>,
+    /// Term of the leader that started the attempt.
+    #[prost(uint64, tag = "3")]
+    pub term: u64,
+    /// The attempt; ignored with `accept`.
+    #[prost(uint32, tag = "4")]
+    pub attempt: u32,
+    /// What went wrong.
+    #[prost(message, optional, tag = "5")]
+    pub failure: Option<Failure>,
+    /// What the retry policy says.
+    #[prost(oneof = "Next", tags = "6, 7, 8")]
+    pub next: Option<Next>,
+}
+
+/// What follows a failed attempt.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Oneof)]
+pub enum Next {
+    /// Another attempt after this many ms.
+    #[prost(uint64, tag = "6")]
+    RetryAfter(u64),
+    /// Wait for an operator.
+    #[prost(bool, tag = "7")]
+    Pause(bool),
+    /// The failure is the outcome.
+    #[prost(bool, tag = "8")]
+    Fail(bool),
+}
+
+/// A signal for an invocation.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Signal {
+    /// Binary id of the target.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub target: Bytes,
+    /// Which signal.
+    #[prost(oneof = "SignalId", tags = "2, 3")]
+    pub signal: Option<SignalId>,
+    /// With what.
+    #[prost(oneof = "SignalResult", tags = "4, 5, 6")]
+    pub result: Option<SignalResult>,
+}
+
+/// An operator's order.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Control {
+    /// Binary id of the target.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub target: Bytes,
+    /// The order.
+    #[prost(enumeration = "Verb", tag = "2")]
+    pub verb: i32,
+}
+
+/// What an operator may order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum Verb {
+    /// Ask it to stop; its compensation runs.
+    Cancel = 0,
+    /// End it now, with all that it called.
+    Kill = 1,
+    /// Try a paused or backing-off one again now.
+    Resume = 2,
+}
+
+/// Fires what is due at log time, at most [`crate::limits::TIMERS_PER_COMMAND_MAX`] of it.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct FireTimers {}
+
+/// Messages of another partition, in its order.
+#[derive(Clone, PartialEq, Message)]
+pub struct Deliver {
+    /// The sender.
+    #[prost(uint32, tag = "1")]
+    pub from: u32,
+    /// Number of the first message; numbers start at 1 per pair of partitions.
+    #[prost(uint64, tag = "2")]
+    pub first: u64,
+    /// Consecutive messages.
+    #[prost(message, repeated, tag = "3")]
+    pub messages: Vec<Parcel>,
+}
+
+impl Deliver {
+    /// The sender.
+    #[must_use]
+    pub fn from_partition(&self) -> PartitionId {
+        PartitionId(self.from)
+    }
+}
+
+/// A message between two partitions.
+#[derive(Clone, PartialEq, Message)]
+pub struct Parcel {
+    /// What it says.
+    #[prost(oneof = "ParcelBody", tags = "1, 2, 3, 4, 5, 6")]
+    pub body: Option<ParcelBody>,
+}
+
+impl Parcel {
+    /// A parcel saying `body`.
+    #[must_use]
+    pub fn new(body: ParcelBody) -> Self {
+        Self { body: Some(body) }
+    }
+
+    /// Where it goes; `None` when malformed.
+    #[must_use]
+    pub fn partition_key(&self) -> Option<PartitionKey> {
+        let id = match self.body.as_ref()? {
+            ParcelBody::Invoke(invoke) => &invoke.id,
+            ParcelBody::Response(response) => &response.sink.as_ref()?.caller,
+            ParcelBody::Signal(signal) => &signal.target,
+            ParcelBody::Control(control) => &control.target,
+            ParcelBody::Attach(attach) | ParcelBody::Peek(attach) => &attach.target,
+        };
+        InvocationId::from_bytes(id).map(|id| id.partition_key)
+    }
+}
+
+/// What a [`Parcel`] says.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum ParcelBody {
+    /// Accept this invocation.
+    #[prost(message, tag = "1")]
+    Invoke(Invoke),
+    /// The result of a call or attach.
+    #[prost(message, tag = "2")]
+    Response(Response),
+    /// A signal.
+    #[prost(message, tag = "3")]
+    Signal(Signal),
+    /// Cancel or kill, from a parent.
+    #[prost(message, tag = "4")]
+    Control(Control),
+    /// Tell the sink when the target is done.
+    #[prost(message, tag = "5")]
+    Attach(Attach),
+    /// Tell the sink what the target's result is, or that there is none yet.
+    #[prost(message, tag = "6")]
+    Peek(Attach),
+}
+
+/// A result on its way to the journal that waits for it.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Response {
+    /// Who waits.
+    #[prost(message, optional, tag = "1")]
+    pub sink: Option<Sink>,
+    /// The result; absent answers a peek at something unfinished.
+    #[prost(message, optional, tag = "2")]
+    pub outcome: Option<Outcome>,
+}
+
+/// Interest of an invocation in the result of another.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Attach {
+    /// Binary id of the other.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub target: Bytes,
+    /// Who waits.
+    #[prost(message, optional, tag = "2")]
+    pub sink: Option<Sink>,
+}
+
+/// Another partition has taken all messages up to a number.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct OutboxAck {
+    /// The other partition.
+    #[prost(uint32, tag = "1")]
+    pub by: u32,
+    /// The last message it has taken.
+    #[prost(uint64, tag = "2")]
+    pub up_to: u64,
+}
+
+/// Log time: the running maximum of [`Entry::proposed_at`].
+#[must_use]
+pub fn log_time(previous: Millis, entry: &Entry) -> Millis {
+    previous.max(Millis(entry.proposed_at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec;
+
+    /// The persisted form of a batch; a change of these bytes breaks every existing log.
+    #[test]
+    fn golden_bytes() {
+        let turn = Turn {
+            id: Bytes::from_static(&[7; 24]),
+            accept: None,
+            activation: 3,
+            base: Some(StateVersion { version: 4, writer: 3 }),
+            changes: vec![FieldChange { field: "n".into(), value: Some(Bytes::from_static(b"5")) }],
+            sends: vec![],
+            outcome: Some(Outcome::success(Bytes::from_static(b"5"))),
+        };
+        let entry = Entry {
+            proposed_at: 1000,
+            commands: vec![
+                Command::new(Body::LeaderStart(LeaderStart { term: 2 })),
+                Command { request: 9, body: Some(Body::Turn(turn)) },
+                Command::new(Body::FireTimers(FireTimers {})),
+            ],
+        };
+        let bytes = codec::encode(&entry);
+        let mut expected = vec![1, 0x08, 0xe8, 0x07, 0x12, 4, 0x12, 2, 8, 2, 0x12, 47, 8, 9, 0x22, 43, 0x0a, 24];
+        expected.extend([7; 24]);
+        expected.extend([0x18, 3, 0x22, 4, 8, 4, 16, 3, 0x2a, 6, 0x0a, 1, b'n', 0x12, 1, b'5', 0x3a, 3, 0x0a, 1, b'5']);
+        expected[11] = u8::try_from(expected.len() - 12).expect("short");
+        expected[15] = expected[11] - 4;
+        expected.extend([0x12, 2, 0x4a, 0]);
+        assert_eq!(bytes.as_ref(), expected);
+        assert_eq!(codec::decode::<Entry>("a log entry", &bytes), Ok(entry));
+    }
+}

@@ -1,0 +1,57 @@
+//! The stable codes of public errors. `ops/runbooks/errors.md` has a line for each; a test compares the two.
+
+use std::fmt;
+
+/// A stable code, printed as `AB0404`. Codes are never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ErrorCode(pub u16);
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AB{:04}", self.0)
+    }
+}
+
+/// All codes with their short names.
+pub const CODES: &[(ErrorCode, &str)] = &[
+    (INVALID_REQUEST, "invalid request"),
+    (NOT_FOUND, "service, handler or invocation not found"),
+    (TOO_LARGE, "request too large"),
+    (WRONG_CONTENT_TYPE, "content type not accepted"),
+    (OVERLOADED, "overloaded"),
+    (MAILBOX_FULL, "mailbox full"),
+    (SHUTTING_DOWN, "shutting down"),
+    (OUTCOME_UNKNOWN, "outcome unknown"),
+    (CANCELLED, "invocation cancelled"),
+    (KILLED, "invocation killed"),
+    (JOURNAL_MISMATCH, "journal mismatch"),
+    (HANDLER_PANIC, "handler panicked"),
+    (STATE_MISMATCH, "state does not fit the struct"),
+];
+
+/// The request cannot be understood.
+pub const INVALID_REQUEST: ErrorCode = ErrorCode(400);
+/// No such service, handler or invocation.
+pub const NOT_FOUND: ErrorCode = ErrorCode(404);
+/// Body, key, header or journal above its limit.
+pub const TOO_LARGE: ErrorCode = ErrorCode(413);
+/// The handler does not take this content type.
+pub const WRONG_CONTENT_TYPE: ErrorCode = ErrorCode(415);
+/// A bound of the node is reached; nothing was accepted.
+pub const OVERLOADED: ErrorCode = ErrorCode(429);
+/// The object has as many queued invocations as it may.
+pub const MAILBOX_FULL: ErrorCode = ErrorCode(430);
+/// The node is stopping; nothing was accepted.
+pub const SHUTTING_DOWN: ErrorCode = ErrorCode(503);
+/// The request was under way when the node lost its say; it may or may not have been executed.
+pub const OUTCOME_UNKNOWN: ErrorCode = ErrorCode(504);
+/// Ended by a cancellation.
+pub const CANCELLED: ErrorCode = ErrorCode(409);
+/// Ended by a kill.
+pub const KILLED: ErrorCode = ErrorCode(410);
+/// Replay met code that does something else than the journal says.
+pub const JOURNAL_MISMATCH: ErrorCode = ErrorCode(570);
+/// The handler's code panicked.
+pub const HANDLER_PANIC: ErrorCode = ErrorCode(501);
+/// Stored fields cannot be read into the struct.
+pub const STATE_MISMATCH: ErrorCode = ErrorCode(502);

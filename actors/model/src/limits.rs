@@ -1,0 +1,40 @@
+//! Every limit of the platform by name, with its unit and its reason. Related limits are asserted at compile time.
+
+/// Largest request body or handler input, in bytes (reliability 3.4).
+pub const BODY_BYTES_MAX: usize = 8 << 20;
+/// Longest object key, in bytes of UTF-8. Far below the 65,535 bytes that the store accepts for a whole key.
+pub const KEY_BYTES_MAX: usize = 1 << 10;
+/// Longest idempotency key, in bytes of UTF-8.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+/// Longest service, handler or state field name, in bytes.
+pub const NAME_BYTES_MAX: usize = 256;
+/// Largest value of one state field, in bytes.
+pub const STATE_VALUE_BYTES_MAX: usize = 4 << 20;
+/// Most entries of one journal.
+pub const JOURNAL_ENTRIES_MAX: u32 = 10_000;
+/// Most queued exclusive invocations of one object.
+pub const MAILBOX_MAX: u64 = 100_000;
+/// Most messages that one turn may send.
+pub const SENDS_PER_TURN_MAX: usize = 1_000;
+/// Most commands in one log entry; nothing larger was measured to help (engine prototype §9.2).
+pub const COMMANDS_PER_ENTRY_MAX: usize = 512;
+/// An entry is closed once its commands reach this many bytes.
+pub const ENTRY_BYTES_SOFT_MAX: usize = 128 << 10;
+/// Most timers that one command fires; more due ones follow in further commands.
+pub const TIMERS_PER_COMMAND_MAX: usize = 256;
+/// Most outbox messages that travel in one delivery.
+pub const DELIVERY_MESSAGES_MAX: usize = 256;
+/// Request headers: how many.
+pub const HEADERS_MAX: usize = 64;
+/// Request headers: bytes of all names and values together.
+pub const HEADER_BYTES_MAX: usize = 32 << 10;
+/// Longest request path with query, in bytes.
+pub const URL_BYTES_MAX: usize = 8 << 10;
+/// How long the result of an invocation with an idempotency key, or of a send, is kept by default, in ms.
+pub const RETENTION_DEFAULT_MS: u64 = 24 * 60 * 60 * 1000;
+/// Most bytes of a failure message that are kept.
+pub const FAILURE_MESSAGE_BYTES_MAX: usize = 16 << 10;
+
+// A maximal body with its headers still has to fit one raft message with room to spare.
+const _: () = assert!(BODY_BYTES_MAX + HEADER_BYTES_MAX < 16 << 20);
+const _: () = assert!(KEY_BYTES_MAX + 2 * NAME_BYTES_MAX < 60_000);

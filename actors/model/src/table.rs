@@ -1,0 +1,230 @@
+//! The catalogue of persistent tables of a partition.
+//!
+//! A key is the table's tag, one byte, then the parts below in an order-preserving form ([`key`]). A value is a
+//! protobuf message in the versioned envelope of [`crate::codec`]. Tags are persisted and must never change or be
+//! reused.
+//!
+//! | tag | table | key | value |
+//! |---|---|---|---|
+//! | 01 | [`Applied`] | – | how far the log is applied |
+//! | 02 | [`Invocations`] | invocation | an invocation that is not completed |
+//! | 03 | [`Completions`] | invocation | the retained result of a completed invocation |
+//! | 04 | [`Journals`] | invocation, index u32 | a journal entry |
+//! | 05 | [`Objects`] | service, key | version of the state, bounds of the mailbox |
+//! | 06 | [`States`] | service, key, field | the value of a field |
+//! | 07 | [`Mailboxes`] | service, key, seq u64 | an exclusive invocation in its order |
+//! | 08 | [`Timers`] | due u64, kind u8, invocation, completion u32 | – |
+//! | 09 | [`Outbox`] | target partition u32, seq u64 | a message for that partition |
+//! | 0A | [`Sequences`] | direction u8, partition u32 | last sequence number |
+//! | 0B | [`Ready`] | invocation | – (its attempt is due or under way) |
+
+pub mod key;
+mod row;
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::codec;
+use crate::command::Parcel;
+use crate::id::{InvocationId, Millis, ObjectId, PartitionId};
+use crate::view::ReadError;
+pub use row::*;
+
+/// A table: how its keys and values become bytes.
+pub trait Table {
+    /// Persisted tag, the first byte of every key.
+    const TAG: u8;
+    /// Name in error messages.
+    const NAME: &'static str;
+    /// Typed key.
+    type Key;
+    /// Typed value.
+    type Value: Message + Default;
+
+    /// Appends the parts of `key` behind the tag.
+    fn write_key(key: &Self::Key, out: &mut key::KeyWriter);
+
+    /// Reads the parts behind the tag; `None` when they are not a key of this table.
+    fn read_key(parts: &mut key::KeyReader<'_>) -> Option<Self::Key>;
+
+    /// Tag and parts.
+    fn encode_key(key: &Self::Key) -> Box<[u8]> {
+        let mut out = key::KeyWriter::new(Self::TAG);
+        Self::write_key(key, &mut out);
+        out.finish()
+    }
+
+    /// The inverse of [`Table::encode_key`].
+    ///
+    /// # Errors
+    /// [`ReadError`] for bytes of another table or shape.
+    fn decode_key(bytes: &[u8]) -> Result<Self::Key, ReadError> {
+        let malformed = || ReadError(format!("a key of table {} does not decode: {bytes:02x?}", Self::NAME));
+        let mut parts = key::KeyReader::new(bytes, Self::TAG).ok_or_else(malformed)?;
+        let key = Self::read_key(&mut parts).ok_or_else(malformed)?;
+        if parts.is_empty() { Ok(key) } else { Err(malformed()) }
+    }
+
+    /// Versioned bytes of `value`.
+    fn encode_value(value: &Self::Value) -> Bytes {
+        codec::encode(value)
+    }
+
+    /// The inverse of [`Table::encode_value`].
+    ///
+    /// # Errors
+    /// [`ReadError`] for an unknown version or malformed bytes.
+    fn decode_value(bytes: &Bytes) -> Result<Self::Value, ReadError> {
+        Ok(codec::decode(Self::NAME, bytes)?)
+    }
+
+    /// Bounds `[from, to)` of the whole table.
+    fn whole() -> (Box<[u8]>, Box<[u8]>) {
+        (Box::new([Self::TAG]), Box::new([Self::TAG + 1]))
+    }
+}
+
+macro_rules! table {
+    ($(#[$doc:meta])* $name:ident, $tag:literal, $label:literal, $key:ty => $value:ty,
+     |$k:ident, $out:ident| $write:block, |$parts:ident| $read:block) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name;
+
+        impl Table for $name {
+            const TAG: u8 = $tag;
+            const NAME: &'static str = $label;
+            type Key = $key;
+            type Value = $value;
+
+            fn write_key($k: &Self::Key, $out: &mut key::KeyWriter) $write
+
+            fn read_key($parts: &mut key::KeyReader<'_>) -> Option<Self::Key> $read
+        }
+    };
+}
+
+table! {
+    /// How far the log is applied; one row, written in the same batch as the changes it speaks of.
+    Applied, 0x01, "applied", () => AppliedRow,
+    |_key, _out| {}, |_parts| { Some(()) }
+}
+table! {
+    /// Invocations from acceptance to completion.
+    Invocations, 0x02, "invocations", InvocationId => InvocationRow,
+    |key, out| { out.invocation(*key); }, |parts| { parts.invocation() }
+}
+table! {
+    /// Results that are kept.
+    Completions, 0x03, "completions", InvocationId => CompletionRow,
+    |key, out| { out.invocation(*key); }, |parts| { parts.invocation() }
+}
+table! {
+    /// Journal entries, from index 0 (the Input) without gaps.
+    Journals, 0x04, "journals", (InvocationId, u32) => JournalRow,
+    |key, out| { out.invocation(key.0); out.u32(key.1); }, |parts| { Some((parts.invocation()?, parts.u32()?)) }
+}
+table! {
+    /// Objects that were ever changed or queued for.
+    Objects, 0x05, "objects", ObjectId => ObjectRow,
+    |key, out| { out.text(&key.service); out.text(&key.key); },
+    |parts| { Some(ObjectId { service: parts.text()?, key: parts.text()? }) }
+}
+table! {
+    /// State fields.
+    States, 0x06, "states", (ObjectId, String) => StateRow,
+    |key, out| { out.text(&key.0.service); out.text(&key.0.key); out.text(&key.1); },
+    |parts| { Some((ObjectId { service: parts.text()?, key: parts.text()? }, parts.text()?)) }
+}
+table! {
+    /// Queued and running exclusive invocations; the first one is (or is about to be) running.
+    Mailboxes, 0x07, "mailboxes", (ObjectId, u64) => MailboxRow,
+    |key, out| { out.text(&key.0.service); out.text(&key.0.key); out.u64(key.1); },
+    |parts| { Some((ObjectId { service: parts.text()?, key: parts.text()? }, parts.u64()?)) }
+}
+table! {
+    /// What is due when.
+    Timers, 0x08, "timers", TimerKey => Empty,
+    |key, out| {
+        out.u64(key.due.0);
+        out.u8(key.kind as u8);
+        out.invocation(key.invocation);
+        out.u32(key.completion);
+    },
+    |parts| {
+        Some(TimerKey {
+            due: Millis(parts.u64()?),
+            kind: TimerKind::from_tag(parts.u8()?)?,
+            invocation: parts.invocation()?,
+            completion: parts.u32()?,
+        })
+    }
+}
+table! {
+    /// Messages that other partitions have not taken yet.
+    Outbox, 0x09, "outbox", (PartitionId, u64) => Parcel,
+    |key, out| { out.u32(key.0.0); out.u64(key.1); }, |parts| { Some((PartitionId(parts.u32()?), parts.u64()?)) }
+}
+table! {
+    /// Sequence numbers of the exchange with other partitions.
+    Sequences, 0x0A, "sequences", (Direction, PartitionId) => SequenceRow,
+    |key, out| { out.u8(key.0 as u8); out.u32(key.1.0); },
+    |parts| { Some((Direction::from_tag(parts.u8()?)?, PartitionId(parts.u32()?))) }
+}
+table! {
+    /// Invocations whose attempt is due or under way: what a new leader starts again.
+    Ready, 0x0B, "ready", InvocationId => Empty,
+    |key, out| { out.invocation(*key); }, |parts| { parts.invocation() }
+}
+
+/// When something is due, for whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TimerKey {
+    /// Log time at which it fires, never before.
+    pub due: Millis,
+    /// What it does.
+    pub kind: TimerKind,
+    /// For which invocation.
+    pub invocation: InvocationId,
+    /// For sleeps, the completion; otherwise 0.
+    pub completion: u32,
+}
+
+/// What a due timer does. The tags are persisted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum TimerKind {
+    /// Starts a delayed invocation.
+    Start = 1,
+    /// Ends a sleep.
+    Wake = 2,
+    /// Tries a failed attempt again.
+    Retry = 3,
+    /// Forgets a retained result.
+    Expire = 4,
+}
+
+impl TimerKind {
+    fn from_tag(tag: u8) -> Option<Self> {
+        [Self::Start, Self::Wake, Self::Retry, Self::Expire].into_iter().find(|kind| *kind as u8 == tag)
+    }
+}
+
+/// Which way a sequence number counts. The tags are persisted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Direction {
+    /// Messages put into the outbox for the partition.
+    Sent = 1,
+    /// Messages of the partition that were taken: the dedup record.
+    Taken = 2,
+}
+
+impl Direction {
+    fn from_tag(tag: u8) -> Option<Self> {
+        [Self::Sent, Self::Taken].into_iter().find(|direction| *direction as u8 == tag)
+    }
+}
+
+#[cfg(test)]
+mod tests;
