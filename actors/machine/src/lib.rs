@@ -1,1 +1,79 @@
-//! abide-machine
+//! The deterministic rules of a partition.
+//!
+//! [`Machine::apply`] takes one committed command and the tables as they are, and answers with the writes that the
+//! command causes and the effects that the leader has to carry out. No clock, no randomness, no threads, no `async`,
+//! no iteration in hash order: the same commands give the same bytes on every replica, after every restart.
+//!
+//! One command, one file: [`command`] holds the commands, `rule` what several of them share.
+
+pub mod command;
+mod rule;
+mod txn;
+
+use abide_model::command::{Body, Command};
+use abide_model::effect::Effect;
+use abide_model::id::{Millis, PartitionId};
+use abide_model::table::AppliedRow;
+use abide_model::view::{ReadError, View, Write};
+
+use txn::Txn;
+
+/// What applying a command changes and causes. Writes first, then effects, and both in order.
+#[derive(Debug, Default)]
+pub struct Transition {
+    /// Changes of the tables; at most one per key.
+    pub writes: Vec<Write>,
+    /// What the leader does now.
+    pub effects: Vec<Effect>,
+}
+
+/// The rules of one partition with the little they remember between commands.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    partition: PartitionId,
+    partitions: u32,
+    log_time: Millis,
+    leader_term: u64,
+}
+
+impl Machine {
+    /// The machine of `partition` out of `partitions`, as it was after the entry that `applied` speaks of.
+    #[must_use]
+    pub fn new(partition: PartitionId, partitions: u32, applied: &AppliedRow) -> Self {
+        Self { partition, partitions, log_time: Millis(applied.log_time), leader_term: applied.leader_term }
+    }
+
+    /// The time of the log: the running maximum of the leaders' clocks at proposal.
+    #[must_use]
+    pub fn log_time(&self) -> Millis {
+        self.log_time
+    }
+
+    /// The term of the last leader that began; results of handlers that an earlier leader started are dropped.
+    #[must_use]
+    pub fn leader_term(&self) -> u64 {
+        self.leader_term
+    }
+
+    /// Moves log time to `proposed_at` unless it is there already. Called once per entry, before its commands.
+    pub fn advance_time(&mut self, proposed_at: Millis) {
+        self.log_time = self.log_time.max(proposed_at);
+    }
+
+    /// Applies one committed command to the tables in `view`.
+    ///
+    /// Total: a malformed command changes nothing and is answered with a refusal. The caller makes the writes visible
+    /// to `view` before it applies the next command.
+    ///
+    /// # Errors
+    /// [`ReadError`] when `view` cannot be read. The state is then not trustworthy and the process must stop.
+    pub fn apply<V: View>(&mut self, view: &V, command: Command) -> Result<Transition, ReadError> {
+        if let Some(Body::LeaderStart(start)) = &command.body {
+            self.leader_term = self.leader_term.max(start.term);
+        }
+        let mut txn = Txn::new(view, self.partition, self.partitions, self.log_time, self.leader_term);
+        command::apply(&mut txn, command)?;
+        rule::route::settle(&mut txn)?;
+        Ok(txn.finish())
+    }
+}

@@ -308,6 +308,10 @@ pub struct Append {
     /// Messages of the service protocol, in order.
     #[prost(message, repeated, tag = "4")]
     pub messages: Vec<FlowMessage>,
+    /// Journal entries below this index were known to the attempt. A suspension ends at once when a signal it waits
+    /// for stands at or above it.
+    #[prost(uint32, tag = "5")]
+    pub seen: u32,
 }
 
 /// One message of a flow.

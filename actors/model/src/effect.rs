@@ -49,6 +49,11 @@ pub enum Effect {
         /// The object in whose mailbox it was, for exclusive invocations.
         object: Option<ObjectId>,
     },
+    /// An invocation's attempt is over without its end: suspended, backing off or paused.
+    Rested {
+        /// Which invocation.
+        invocation: InvocationId,
+    },
     /// A turn ran on a state that is not the applied one; its invocation is in the mailbox and the activation is void.
     TurnRejected {
         /// Of which object.

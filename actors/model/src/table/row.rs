@@ -79,6 +79,9 @@ pub struct InvocationRow {
     /// Place in the mailbox of its object, for exclusive invocations that have one.
     #[prost(uint64, optional, tag = "18")]
     pub mailbox_seq: Option<u64>,
+    /// Sleeps whose timers are set.
+    #[prost(uint32, tag = "19")]
+    pub open_sleeps: u32,
 }
 
 /// Where an invocation is between acceptance and completion.

@@ -79,6 +79,7 @@ fn golden_values() {
         failures: 6,
         last_failure: Some(Failure::new(500, "x")),
         mailbox_seq: Some(0),
+        open_sleeps: 0,
     };
     assert_eq!(
         Invocations::encode_value(&row).as_ref(),

@@ -1,0 +1,77 @@
+//! An attempt ended without a result.
+//!
+//! | case | what happens |
+//! |---|---|
+//! | brings its request (a turn that was not in the log) | accepted first, unless the id is known |
+//! | not the current attempt | nothing |
+//! | the policy says retry | backing off, a timer tries it again |
+//! | the policy says pause | paused, for an operator |
+//! | the policy says fail | the failure is the outcome |
+
+use abide_model::command::{AttemptFailed, Form, Next};
+use abide_model::effect::{Answer, Effect};
+use abide_model::id::InvocationId;
+use abide_model::protocol::Failure;
+use abide_model::table::{Empty, InvocationRow, Invocations, Objects, Status, TimerKind};
+use abide_model::view::{ReadError, View};
+
+use crate::rule::complete::By;
+use crate::rule::{accept, complete, start};
+use crate::txn::Txn;
+
+pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>, request: u64, failed: AttemptFailed) -> Result<(), ReadError> {
+    let Some(id) = InvocationId::from_bytes(&failed.id) else {
+        let failure = Failure::new(400, "the invocation id is malformed");
+        txn.emit(Effect::Answered { request, answer: Answer::Refused(failure) });
+        return Ok(());
+    };
+    let accepted_here = failed.accept.is_some();
+    if let Some(invoke) = failed.accept.clone() {
+        if accept::validate(&invoke).is_ok() && accept::answer_if_known(txn, request, id, &invoke)? {
+            return Ok(());
+        }
+        accept::accept(txn, request, invoke)?;
+    }
+    let Some(mut row) = txn.get::<Invocations>(&id)? else { return Ok(()) };
+    if !is_current(txn, &row, &failed, accepted_here)? {
+        return Ok(());
+    }
+    row.failures += 1;
+    row.last_failure = Some(failed.failure.clone().unwrap_or_default());
+    match failed.next {
+        Some(Next::RetryAfter(ms)) => {
+            let due = txn.now().plus(ms.max(1));
+            start::rest(txn, id, &mut row, Status::BackingOff(due.0));
+            start::set_timer(txn, due, TimerKind::Retry, id, 0);
+        }
+        Some(Next::Fail(_)) => {
+            let outcome = complete::failed(failed.failure.unwrap_or_default());
+            return complete::complete(txn, id, &row, outcome, By::Order, true);
+        }
+        Some(Next::Pause(_)) | None => start::rest(txn, id, &mut row, Status::Paused(Empty {})),
+    }
+    Ok(())
+}
+
+/// Whether the attempt that failed is the one that counts.
+fn is_current<V: View>(
+    txn: &Txn<'_, V>,
+    row: &InvocationRow,
+    failed: &AttemptFailed,
+    accepted_here: bool,
+) -> Result<bool, ReadError> {
+    let target = row.target.clone().unwrap_or_default();
+    match &row.status {
+        Some(Status::Running(_)) if accepted_here => Ok(true),
+        Some(Status::Running(_)) => Ok(row.attempt == failed.attempt && failed.term == txn.leader_term()),
+        // A turn is run from the mailbox without a start; only the first one there can have failed.
+        Some(Status::Queued(_)) if target.form() == Form::Turn => match target.exclusive_object() {
+            Some(object) => {
+                let state = txn.get::<Objects>(&object)?.unwrap_or_default();
+                Ok(row.mailbox_seq == Some(state.head))
+            }
+            None => Ok(false),
+        },
+        _ => Ok(false),
+    }
+}

@@ -1,0 +1,65 @@
+//! Fires what is due at log time. A timer never fires before log time has reached it, and fires once: its row goes with
+//! what it causes.
+
+use abide_model::effect::Effect;
+use abide_model::id::Millis;
+use abide_model::limits::TIMERS_PER_COMMAND_MAX;
+use abide_model::protocol::Code;
+use abide_model::table::key::KeyWriter;
+use abide_model::table::{Completions, Invocations, Status, Table, TimerKey, TimerKind, Timers};
+use abide_model::view::{ReadError, View};
+
+use super::append::plain::slept;
+use crate::rule::{accept, notify, start};
+use crate::txn::Txn;
+
+pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>) -> Result<(), ReadError> {
+    let (from, _) = Timers::whole();
+    let mut to = KeyWriter::new(Timers::TAG);
+    to.u64(txn.now().0.saturating_add(1));
+    let due = txn.scan_before::<Timers>(&from, &to.finish(), TIMERS_PER_COMMAND_MAX)?;
+    let more = due.len() == TIMERS_PER_COMMAND_MAX;
+    for (timer, _) in due {
+        txn.delete::<Timers>(&timer);
+        fire(txn, timer)?;
+    }
+    let next = if more { Some(txn.now()) } else { next_after(txn)? };
+    if let Some(due) = next {
+        txn.emit(Effect::TimerSet { due });
+    }
+    Ok(())
+}
+
+fn next_after<V: View>(txn: &Txn<'_, V>) -> Result<Option<Millis>, ReadError> {
+    let mut from = KeyWriter::new(Timers::TAG);
+    from.u64(txn.now().0.saturating_add(1));
+    let (_, to) = Timers::whole();
+    Ok(txn.scan_before::<Timers>(&from.finish(), &to, 1)?.first().map(|(key, _)| key.due))
+}
+
+fn fire<V: View>(txn: &mut Txn<'_, V>, timer: TimerKey) -> Result<(), ReadError> {
+    let id = timer.invocation;
+    if timer.kind == TimerKind::Expire {
+        if txn.get::<Completions>(&id)?.is_some_and(|row| row.expires_at == timer.due.0) {
+            txn.delete::<Completions>(&id);
+        }
+        return Ok(());
+    }
+    let Some(mut row) = txn.get::<Invocations>(&id)? else { return Ok(()) };
+    match timer.kind {
+        TimerKind::Start if row.status == Some(Status::Scheduled(timer.due.0)) => {
+            let work = start::work(txn, id, &row)?;
+            accept::admit(txn, id, &mut row, work)
+        }
+        TimerKind::Retry if row.status == Some(Status::BackingOff(timer.due.0)) => {
+            start::start(txn, id, &mut row);
+            Ok(())
+        }
+        TimerKind::Wake => {
+            row.open_sleeps = row.open_sleeps.saturating_sub(1);
+            notify::notify(txn, id, &mut row, Code::SLEEP_DONE, &slept(timer.completion));
+            Ok(())
+        }
+        TimerKind::Start | TimerKind::Retry | TimerKind::Expire => Ok(()),
+    }
+}

@@ -1,0 +1,54 @@
+//! A leader begins: everything that is due or under way is started again, because the host that had it is gone or is
+//! no longer believed.
+
+use abide_model::command::Form;
+use abide_model::effect::Effect;
+use abide_model::id::{InvocationId, ObjectId};
+use abide_model::table::{Invocations, Mailboxes, Outbox, Ready, Status, Table, Timers};
+use abide_model::view::{ReadError, View};
+
+use crate::rule::start;
+use crate::txn::Txn;
+
+pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>) -> Result<(), ReadError> {
+    wake_mailboxes(txn)?;
+    let (from, to) = Ready::whole();
+    for (id, _) in txn.scan_before::<Ready>(&from, &to, usize::MAX)? {
+        let mut row = txn
+            .get::<Invocations>(&id)?
+            .ok_or_else(|| ReadError(format!("invocation {id} is ready but has no row")))?;
+        start::start(txn, id, &mut row);
+    }
+    let (from, to) = Outbox::whole();
+    for ((to, seq), parcel) in txn.scan_before::<Outbox>(&from, &to, usize::MAX)? {
+        txn.emit(Effect::Ship { to, seq, parcel });
+    }
+    let (from, to) = Timers::whole();
+    for (key, _) in txn.scan_before::<Timers>(&from, &to, 1)? {
+        txn.emit(Effect::TimerSet { due: key.due });
+    }
+    Ok(())
+}
+
+/// Offers the first turn of every mailbox; its object then finds the rest. Flows at the front are ready rows.
+fn wake_mailboxes<V: View>(txn: &mut Txn<'_, V>) -> Result<(), ReadError> {
+    let (from, to) = Mailboxes::whole();
+    let mut last: Option<ObjectId> = None;
+    for ((object, _), slot) in txn.scan_before::<Mailboxes>(&from, &to, usize::MAX)? {
+        if last.as_ref() == Some(&object) {
+            continue;
+        }
+        let id = InvocationId::from_bytes(&slot.invocation)
+            .ok_or_else(|| ReadError(format!("the mailbox of {object} holds a malformed invocation id")))?;
+        let row = txn
+            .get::<Invocations>(&id)?
+            .ok_or_else(|| ReadError(format!("invocation {id} is in the mailbox of {object} but has no row")))?;
+        let is_turn = row.target.as_ref().is_some_and(|target| target.form() == Form::Turn);
+        if is_turn && matches!(row.status, Some(Status::Queued(_))) {
+            let work = start::work(txn, id, &row)?;
+            txn.emit(Effect::Enqueued { object: object.clone(), work });
+        }
+        last = Some(object);
+    }
+    Ok(())
+}

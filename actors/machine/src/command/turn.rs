@@ -1,0 +1,135 @@
+//! The result of a turn.
+//!
+//! | case | what happens |
+//! |---|---|
+//! | brings its request, the id is known | answered from the earlier one; what it changed is void |
+//! | brings its request, the key is free, ran on the applied state | changes, messages and outcome take effect |
+//! | brings its request, otherwise | the request goes into the mailbox and will run again; the activation is void |
+//! | from the mailbox, first there, ran on the applied state | changes, messages and outcome take effect |
+//! | from the mailbox, otherwise | void; it stays where it is |
+//! | not exclusive | messages and outcome take effect, once |
+
+use abide_model::command::{FieldChange, Invoke, ParcelBody, StateVersion, Target, Turn};
+use abide_model::effect::{Answer, Effect};
+use abide_model::id::{ActivationId, InvocationId, ObjectId};
+use abide_model::limits;
+use abide_model::protocol::Failure;
+use abide_model::table::{InvocationRow, Invocations, Objects, StateRow, States, Status};
+use abide_model::view::{ReadError, View};
+use bytes::Bytes;
+
+use crate::rule::complete::By;
+use crate::rule::{accept, complete, route};
+use crate::txn::Txn;
+
+pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>, request: u64, turn: Turn) -> Result<(), ReadError> {
+    let Some(id) = InvocationId::from_bytes(&turn.id) else {
+        return malformed(txn, request, "the invocation id is malformed");
+    };
+    if turn.sends.len() > limits::SENDS_PER_TURN_MAX {
+        return malformed(txn, request, "the turn sends more messages than allowed");
+    }
+    match turn.accept.clone() {
+        Some(invoke) => with_request(txn, request, id, invoke, turn),
+        None => from_mailbox(txn, id, turn),
+    }
+}
+
+fn with_request<V: View>(
+    txn: &mut Txn<'_, V>,
+    request: u64,
+    id: InvocationId,
+    invoke: Invoke,
+    turn: Turn,
+) -> Result<(), ReadError> {
+    let target = match accept::validate(&invoke) {
+        Ok((_, target)) => target,
+        Err(failure) => {
+            txn.emit(Effect::Answered { request, answer: Answer::Refused(failure) });
+            return Ok(());
+        }
+    };
+    let object = target.exclusive_object();
+    if accept::answer_if_known(txn, request, id, &invoke)? {
+        reject(txn, object, &turn);
+        return Ok(());
+    }
+    if let Some(object) = &object {
+        let state = txn.get::<Objects>(object)?.unwrap_or_default();
+        if !state.is_idle() || turn.base != Some(state.version()) {
+            // Before the Enqueued effect, so that the host does not run it on the void state.
+            reject(txn, Some(object.clone()), &turn);
+            return accept::accept(txn, request, invoke);
+        }
+    }
+    txn.emit(Effect::Accepted { request, invocation: id, known: false, execute_at: None });
+    commit(txn, id, object.as_ref(), &turn)?;
+    complete::complete_at_once(txn, id, &invoke, target, turn.outcome.unwrap_or_default())
+}
+
+fn from_mailbox<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, turn: Turn) -> Result<(), ReadError> {
+    let Some(row) = txn.get::<Invocations>(&id)? else {
+        // Cancelled or killed meanwhile. The activation went on from its result, so all that is void; which object it
+        // was nobody here knows any more, but every later record of the activation will meet a version mismatch.
+        return Ok(());
+    };
+    let object = row.target.as_ref().and_then(Target::exclusive_object);
+    let runs = matches!(row.status, Some(Status::Running(_) | Status::Queued(_)));
+    let current = match &object {
+        None => runs,
+        Some(object) => runs && is_current(txn, object, &row, turn.base)?,
+    };
+    if !current {
+        reject(txn, object, &turn);
+        return Ok(());
+    }
+    commit(txn, id, object.as_ref(), &turn)?;
+    complete::complete(txn, id, &row, turn.outcome.unwrap_or_default(), By::Turn, true)
+}
+
+fn is_current<V: View>(
+    txn: &Txn<'_, V>,
+    object: &ObjectId,
+    row: &InvocationRow,
+    base: Option<StateVersion>,
+) -> Result<bool, ReadError> {
+    let state = txn.get::<Objects>(object)?.unwrap_or_default();
+    Ok(row.mailbox_seq == Some(state.head) && base == Some(state.version()))
+}
+
+/// Writes the changed fields and sends the messages.
+fn commit<V: View>(
+    txn: &mut Txn<'_, V>,
+    id: InvocationId,
+    object: Option<&ObjectId>,
+    turn: &Turn,
+) -> Result<(), ReadError> {
+    if let Some(object) = object.filter(|_| !turn.changes.is_empty()) {
+        for FieldChange { field, value } in &turn.changes {
+            let key = (object.clone(), field.clone());
+            match value {
+                Some(value) => txn.put::<States>(&key, &StateRow { value: value.clone() }),
+                None => txn.delete::<States>(&key),
+            }
+        }
+        let mut state = txn.get::<Objects>(object)?.unwrap_or_default();
+        state.state = Some(state.version().next(ActivationId(turn.activation)));
+        txn.put::<Objects>(object, &state);
+    }
+    for send in &turn.sends {
+        let invoked_by = Bytes::copy_from_slice(&id.to_bytes());
+        route::send(txn, ParcelBody::Invoke(Invoke { invoked_by, ..send.clone() }))?;
+    }
+    Ok(())
+}
+
+fn reject<V: View>(txn: &mut Txn<'_, V>, object: Option<ObjectId>, turn: &Turn) {
+    if let Some(object) = object {
+        txn.emit(Effect::TurnRejected { object, activation: ActivationId(turn.activation) });
+    }
+}
+
+fn malformed<V: View>(txn: &mut Txn<'_, V>, request: u64, what: &str) -> Result<(), ReadError> {
+    txn.emit(Effect::Answered { request, answer: Answer::Refused(Failure::new(400, what)) });
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! What several commands share.
+
+pub(crate) mod accept;
+pub(crate) mod complete;
+pub(crate) mod control;
+pub(crate) mod mailbox;
+pub(crate) mod notify;
+pub(crate) mod route;
+pub(crate) mod signal;
+pub(crate) mod start;

@@ -1,0 +1,161 @@
+//! Acceptance of an invocation.
+//!
+//! | case | what happens |
+//! |---|---|
+//! | malformed | refused, nothing changes |
+//! | the id is known and completed | the stored result is the answer |
+//! | the id is known and under way | the request waits for the same result |
+//! | its time has not come | scheduled, a timer starts it |
+//! | exclusive | takes the last place in the object's mailbox, or is refused when that is full |
+//! | otherwise | its attempt is due |
+
+use abide_model::command::{Form, Invoke, Target};
+use abide_model::effect::{Answer, Effect, Work};
+use abide_model::error::{INVALID_REQUEST, MAILBOX_FULL};
+use abide_model::id::{InvocationId, Millis};
+use abide_model::limits;
+use abide_model::protocol::{Code, Failure, Input, RawMessage, Value};
+use abide_model::table::{Completions, InvocationRow, Invocations, JournalRow, Journals, Objects, Status, TimerKind};
+use abide_model::view::{ReadError, View};
+
+use super::{complete, mailbox, notify, start};
+use crate::txn::Txn;
+
+/// Accepts `invoke`, or answers `request` (0: nobody) and its sink.
+pub(crate) fn accept<V: View>(txn: &mut Txn<'_, V>, request: u64, invoke: Invoke) -> Result<(), ReadError> {
+    let (id, target) = match validate(&invoke) {
+        Ok(valid) => valid,
+        Err(failure) => return refuse(txn, request, &invoke, failure),
+    };
+    if answer_if_known(txn, request, id, &invoke)? {
+        return Ok(());
+    }
+    if let Some(failure) = mailbox_full(txn, &target)? {
+        return refuse(txn, request, &invoke, failure);
+    }
+    let due = Millis(invoke.execute_at);
+    let later = due > txn.now();
+    txn.emit(Effect::Accepted { request, invocation: id, known: false, execute_at: later.then_some(due) });
+    let mut row = record(txn, id, &invoke, target.clone());
+    if later {
+        row.status = Some(Status::Scheduled(due.0));
+        txn.insert::<Invocations>(&id, &row);
+        start::set_timer(txn, due, TimerKind::Start, id, 0);
+        return Ok(());
+    }
+    admit(txn, id, &mut row, Work { id, target, input: invoke.input, headers: invoke.headers, failures: 0 })
+}
+
+/// Lets an accepted invocation take its turn now.
+pub(crate) fn admit<V: View>(
+    txn: &mut Txn<'_, V>,
+    id: InvocationId,
+    row: &mut InvocationRow,
+    work: Work,
+) -> Result<(), ReadError> {
+    match work.target.exclusive_object() {
+        Some(object) => mailbox::enqueue(txn, object, id, row, work),
+        None => {
+            start::start(txn, id, row);
+            Ok(())
+        }
+    }
+}
+
+/// The id and target of a well-formed invocation.
+pub(crate) fn validate(invoke: &Invoke) -> Result<(InvocationId, Target), Failure> {
+    let invalid = |what: &str| Failure::new(u32::from(INVALID_REQUEST.0), what);
+    let id = invoke.id().ok_or_else(|| invalid("the invocation id is malformed"))?;
+    let target = invoke.target.clone().ok_or_else(|| invalid("the invocation has no target"))?;
+    let names_fit = [&target.service, &target.handler].iter().all(|name| name.len() <= limits::NAME_BYTES_MAX);
+    if !names_fit || target.key.as_ref().is_some_and(|key| key.len() > limits::KEY_BYTES_MAX) {
+        return Err(invalid("a name or key of the target is longer than allowed"));
+    }
+    if invoke.input.len() > limits::BODY_BYTES_MAX {
+        return Err(invalid("the input is longer than allowed"));
+    }
+    Ok((id, target))
+}
+
+/// Answers from an earlier invocation with the same id. Only ids that derive from a key can repeat.
+pub(crate) fn answer_if_known<V: View>(
+    txn: &mut Txn<'_, V>,
+    request: u64,
+    id: InvocationId,
+    invoke: &Invoke,
+) -> Result<bool, ReadError> {
+    if invoke.idempotency_key.is_none() {
+        return Ok(false);
+    }
+    let known = |txn: &mut Txn<'_, V>| {
+        txn.emit(Effect::Accepted { request, invocation: id, known: true, execute_at: None });
+    };
+    if let Some(row) = txn.get::<Completions>(&id)? {
+        known(txn);
+        let outcome = row.outcome.unwrap_or_default();
+        if let Some(sink) = &invoke.sink {
+            notify::respond(txn, sink, Some(outcome.clone()))?;
+        }
+        let expires_at = Some(Millis(row.expires_at));
+        txn.emit(Effect::Completed { invocation: id, outcome, expires_at });
+        return Ok(true);
+    }
+    if let Some(mut row) = txn.get::<Invocations>(&id)? {
+        known(txn);
+        if let Some(sink) = &invoke.sink {
+            row.sinks.push(sink.clone());
+            txn.put::<Invocations>(&id, &row);
+        }
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// Writes the journal's Input entry and returns the row of a new invocation, not yet written, without a status.
+pub(crate) fn record<V: View>(
+    txn: &mut Txn<'_, V>,
+    id: InvocationId,
+    invoke: &Invoke,
+    target: Target,
+) -> InvocationRow {
+    let input = Input {
+        headers: invoke.headers.clone(),
+        name: String::new(),
+        value: Some(Value { content: invoke.input.clone() }),
+    };
+    let now = txn.now();
+    txn.insert::<Journals>(&(id, 0), &JournalRow::new(RawMessage::new(Code::INPUT, &input), now));
+    InvocationRow {
+        target: Some(target),
+        created_at: now.0,
+        modified_at: now.0,
+        journal_len: 1,
+        sinks: invoke.sink.iter().cloned().collect(),
+        invoked_by: invoke.invoked_by.clone(),
+        idempotency_key: invoke.idempotency_key.clone(),
+        retention_ms: invoke.retention_ms,
+        ..InvocationRow::default()
+    }
+}
+
+fn mailbox_full<V: View>(txn: &Txn<'_, V>, target: &Target) -> Result<Option<Failure>, ReadError> {
+    let Some(object) = target.exclusive_object() else { return Ok(None) };
+    let state = txn.get::<Objects>(&object)?.unwrap_or_default();
+    Ok((state.tail - state.head >= limits::MAILBOX_MAX).then(|| {
+        let text = format!("the mailbox of {object} is full ({} invocations); retry later", limits::MAILBOX_MAX);
+        Failure::new(u32::from(MAILBOX_FULL.0), text)
+    }))
+}
+
+fn refuse<V: View>(txn: &mut Txn<'_, V>, request: u64, invoke: &Invoke, failure: Failure) -> Result<(), ReadError> {
+    if let Some(sink) = &invoke.sink {
+        notify::respond(txn, sink, Some(complete::failed(failure.clone())))?;
+    }
+    txn.emit(Effect::Answered { request, answer: Answer::Refused(failure) });
+    Ok(())
+}
+
+/// Whether an invocation of this form can be told something while it runs.
+pub(crate) fn can_listen(row: &InvocationRow) -> bool {
+    row.target.as_ref().is_some_and(|target| target.form() == Form::Flow)
+}

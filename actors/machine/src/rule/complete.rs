@@ -1,0 +1,145 @@
+//! The end of an invocation: the result goes to everybody who waits, the record is kept or forgotten, the key is freed.
+
+use abide_model::command::{Invoke, Outcome, Target};
+use abide_model::effect::Effect;
+use abide_model::id::{InvocationId, Millis, ObjectId};
+use abide_model::protocol::{Code, Failure, Notification, NotificationId, Sleep};
+use abide_model::table::{
+    CompletionRow, Completions, InvocationRow, Invocations, Journals, Ready, Status, TimerKey, TimerKind, Timers,
+};
+use abide_model::view::{ReadError, View};
+
+use super::{mailbox, notify, start};
+use crate::txn::Txn;
+
+/// What ended an invocation, which decides what its host must be told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The record of a turn: the host knows.
+    Turn,
+    /// The End of its own flow: the host's object must look at its mailbox and state again.
+    Flow,
+    /// An operator or a parent: a running attempt has to stop.
+    Order,
+}
+
+/// The outcome for a failure.
+pub(crate) fn failed(failure: Failure) -> Outcome {
+    Outcome::failure(failure)
+}
+
+/// Ends an invocation that has a row. `keep` is false for those that never started: nothing remembers them.
+pub(crate) fn complete<V: View>(
+    txn: &mut Txn<'_, V>,
+    id: InvocationId,
+    row: &InvocationRow,
+    outcome: Outcome,
+    by: By,
+    keep: bool,
+) -> Result<(), ReadError> {
+    forget_timers(txn, id, row)?;
+    for index in 0..row.journal_len {
+        txn.delete::<Journals>(&(id, index));
+    }
+    txn.delete::<Ready>(&id);
+    txn.delete::<Invocations>(&id);
+    if keep {
+        let target = row.target.clone().unwrap_or_default();
+        retain(txn, id, target, row, &outcome);
+    }
+    for sink in &row.sinks {
+        notify::respond(txn, sink, Some(outcome.clone()))?;
+    }
+    txn.emit(Effect::Completed { invocation: id, outcome, expires_at: None });
+    let object = row.target.as_ref().and_then(Target::exclusive_object);
+    if by != By::Turn {
+        txn.emit(Effect::Abort { invocation: id, object: object.clone() });
+    }
+    leave(txn, object, row, by)
+}
+
+/// Ends a turn that was accepted and executed by one record, so that no row of it exists.
+pub(crate) fn complete_at_once<V: View>(
+    txn: &mut Txn<'_, V>,
+    id: InvocationId,
+    invoke: &Invoke,
+    target: Target,
+    outcome: Outcome,
+) -> Result<(), ReadError> {
+    let row = InvocationRow {
+        created_at: txn.now().0,
+        retention_ms: invoke.retention_ms,
+        idempotency_key: invoke.idempotency_key.clone(),
+        invoked_by: invoke.invoked_by.clone(),
+        ..InvocationRow::default()
+    };
+    retain(txn, id, target, &row, &outcome);
+    if let Some(sink) = &invoke.sink {
+        notify::respond(txn, sink, Some(outcome.clone()))?;
+    }
+    txn.emit(Effect::Completed { invocation: id, outcome, expires_at: None });
+    Ok(())
+}
+
+fn retain<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, target: Target, row: &InvocationRow, outcome: &Outcome) {
+    if row.retention_ms == 0 {
+        return;
+    }
+    let expires_at = txn.now().plus(row.retention_ms);
+    let record = CompletionRow {
+        target: Some(target),
+        outcome: Some(outcome.clone()),
+        created_at: row.created_at,
+        completed_at: txn.now().0,
+        expires_at: expires_at.0,
+        idempotency_key: row.idempotency_key.clone(),
+        invoked_by: row.invoked_by.clone(),
+    };
+    txn.insert::<Completions>(&id, &record);
+    start::set_timer(txn, expires_at, TimerKind::Expire, id, 0);
+}
+
+fn leave<V: View>(
+    txn: &mut Txn<'_, V>,
+    object: Option<ObjectId>,
+    row: &InvocationRow,
+    by: By,
+) -> Result<(), ReadError> {
+    match (object, row.mailbox_seq) {
+        (Some(object), Some(seq)) => mailbox::leave(txn, &object, seq, by == By::Turn),
+        _ => Ok(()),
+    }
+}
+
+/// Removes the timers that would find nobody.
+fn forget_timers<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, row: &InvocationRow) -> Result<(), ReadError> {
+    let mut forget = |due: u64, kind, completion| {
+        txn.delete::<Timers>(&TimerKey { due: Millis(due), kind, invocation: id, completion });
+    };
+    match row.status {
+        Some(Status::Scheduled(due)) => forget(due, TimerKind::Start, 0),
+        Some(Status::BackingOff(due)) => forget(due, TimerKind::Retry, 0),
+        Some(Status::Queued(_) | Status::Running(_) | Status::Suspended(_) | Status::Paused(_)) | None => {}
+    }
+    if row.open_sleeps == 0 {
+        return Ok(());
+    }
+    let mut sleeps = std::collections::BTreeMap::new();
+    for index in 1..row.journal_len {
+        let Some(entry) = txn.get::<Journals>(&(id, index))? else { continue };
+        let message = entry.message();
+        if message.code == Code::SLEEP {
+            let sleep: Sleep = message.decode()?;
+            sleeps.insert(sleep.result_completion_id, sleep.wake_up_time);
+        } else if message.code == Code::SLEEP_DONE {
+            let done: Notification = message.decode()?;
+            if let Some(NotificationId::Completion(completion)) = done.id {
+                sleeps.remove(&completion);
+            }
+        }
+    }
+    for (completion, due) in sleeps {
+        txn.delete::<Timers>(&TimerKey { due: Millis(due), kind: TimerKind::Wake, invocation: id, completion });
+    }
+    Ok(())
+}

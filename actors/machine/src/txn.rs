@@ -1,0 +1,150 @@
+//! The tables as one command sees them: the view below, and above it what the command has written so far.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
+
+use abide_model::command::Parcel;
+use abide_model::effect::Effect;
+use abide_model::id::{Millis, PartitionId};
+use abide_model::table::Table;
+use abide_model::view::{ReadError, View, Write, WriteOp};
+
+use crate::Transition;
+
+/// Rows of a table with their keys.
+pub(crate) type Rows<T> = Vec<(<T as Table>::Key, <T as Table>::Value)>;
+
+pub(crate) struct Txn<'v, V> {
+    view: &'v V,
+    partition: PartitionId,
+    partitions: u32,
+    now: Millis,
+    leader_term: u64,
+    writes: BTreeMap<Box<[u8]>, WriteOp>,
+    effects: Vec<Effect>,
+    /// Messages to this very partition, handled before the command ends.
+    pub(crate) local: VecDeque<Parcel>,
+}
+
+impl<'v, V: View> Txn<'v, V> {
+    pub(crate) fn new(view: &'v V, partition: PartitionId, partitions: u32, now: Millis, leader_term: u64) -> Self {
+        Self {
+            view,
+            partition,
+            partitions,
+            now,
+            leader_term,
+            writes: BTreeMap::new(),
+            effects: Vec::new(),
+            local: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Millis {
+        self.now
+    }
+
+    pub(crate) fn leader_term(&self) -> u64 {
+        self.leader_term
+    }
+
+    pub(crate) fn partition(&self) -> PartitionId {
+        self.partition
+    }
+
+    pub(crate) fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    pub(crate) fn emit(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    pub(crate) fn get<T: Table>(&self, key: &T::Key) -> Result<Option<T::Value>, ReadError> {
+        let key = T::encode_key(key);
+        match self.writes.get(&key) {
+            Some(WriteOp::Put(value) | WriteOp::Insert(value)) => T::decode_value(value).map(Some),
+            Some(WriteOp::Delete) => Ok(None),
+            None => self.view.get_raw(&key)?.map(|value| T::decode_value(&value)).transpose(),
+        }
+    }
+
+    /// Sets a row that may exist.
+    pub(crate) fn put<T: Table>(&mut self, key: &T::Key, value: &T::Value) {
+        let value = T::encode_value(value);
+        match self.writes.entry(T::encode_key(key)) {
+            Entry::Occupied(mut slot) => {
+                let op = slot.get_mut();
+                *op = if matches!(op, WriteOp::Insert(_)) { WriteOp::Insert(value) } else { WriteOp::Put(value) };
+            }
+            Entry::Vacant(slot) => {
+                slot.insert(WriteOp::Put(value));
+            }
+        }
+    }
+
+    /// Sets a row that is known not to exist.
+    pub(crate) fn insert<T: Table>(&mut self, key: &T::Key, value: &T::Value) {
+        let value = T::encode_value(value);
+        match self.writes.entry(T::encode_key(key)) {
+            // Deleted earlier in this command: layers below still hold it.
+            Entry::Occupied(mut slot) => {
+                slot.insert(WriteOp::Put(value));
+            }
+            Entry::Vacant(slot) => {
+                slot.insert(WriteOp::Insert(value));
+            }
+        }
+    }
+
+    pub(crate) fn delete<T: Table>(&mut self, key: &T::Key) {
+        match self.writes.entry(T::encode_key(key)) {
+            Entry::Occupied(mut slot) => {
+                if matches!(slot.get(), WriteOp::Insert(_)) {
+                    slot.remove();
+                } else {
+                    slot.insert(WriteOp::Delete);
+                }
+            }
+            Entry::Vacant(slot) => {
+                slot.insert(WriteOp::Delete);
+            }
+        }
+    }
+
+    /// At most `limit` rows between two encoded keys as they were before this command.
+    pub(crate) fn scan_before<T: Table>(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Rows<T>, ReadError> {
+        let mut rows = Vec::new();
+        self.view.scan_bytes::<T>(from, to, &mut |key, value| {
+            if rows.len() == limit {
+                return ControlFlow::Break(());
+            }
+            rows.push((key, value));
+            ControlFlow::Continue(())
+        })?;
+        Ok(rows)
+    }
+
+    /// All keys between two encoded keys, with this command's own writes.
+    pub(crate) fn keys<T: Table>(&self, from: &[u8], to: &[u8]) -> Result<Vec<T::Key>, ReadError> {
+        let mut keys = BTreeMap::new();
+        self.view.scan_raw(from, to, &mut |key, _| {
+            keys.insert(Box::<[u8]>::from(key), ());
+            ControlFlow::Continue(())
+        })?;
+        for (key, op) in self.writes.range::<[u8], _>((std::ops::Bound::Included(from), std::ops::Bound::Excluded(to)))
+        {
+            match op {
+                WriteOp::Delete => keys.remove(key),
+                WriteOp::Put(_) | WriteOp::Insert(_) => keys.insert(key.clone(), ()),
+            };
+        }
+        keys.keys().map(|key| T::decode_key(key)).collect()
+    }
+
+    pub(crate) fn finish(self) -> Transition {
+        let writes = self.writes.into_iter().map(|(key, op)| Write { key, op }).collect();
+        Transition { writes, effects: self.effects }
+    }
+}
