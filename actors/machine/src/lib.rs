@@ -10,6 +10,11 @@ pub mod command;
 mod rule;
 mod txn;
 
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 use abide_model::command::{Body, Command};
 use abide_model::effect::Effect;
 use abide_model::id::{Millis, PartitionId};

@@ -81,6 +81,8 @@ pub enum Effect {
     Completed {
         /// Which one.
         invocation: InvocationId,
+        /// What ran.
+        target: Target,
         /// How.
         outcome: Outcome,
         /// Until when the result is kept; set only when a request was answered from the record.
@@ -108,6 +110,13 @@ pub enum Effect {
         to: PartitionId,
         /// The last one taken.
         up_to: u64,
+    },
+    /// A timer fired.
+    TimerFired {
+        /// When it was due.
+        due: Millis,
+        /// Log time at which it fired.
+        at: Millis,
     },
     /// Something became due at this time, earlier than the leader may have known.
     TimerSet {

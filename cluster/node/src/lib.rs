@@ -1,1 +1,24 @@
-//! abide-node
+//! A node: the composition root.
+//!
+//! [`Node::start`] opens the data directory, brings every partition to leadership, and opens the doors. The driver is
+//! the only thread that touches log and tables; handler threads belong to the host; the doors run on a tokio runtime.
+
+pub mod admin;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod engine;
+pub mod health;
+pub mod ingress;
+pub mod listener;
+pub mod metrics;
+pub mod node;
+pub mod shutdown;
+
+mod backend;
+mod date;
+mod driver;
+mod random;
+
+pub use driver::Fatal;
+pub use node::{Node, StartError};

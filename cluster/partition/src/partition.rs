@@ -34,6 +34,9 @@ pub struct Partition<S> {
     trim_through: Option<u64>,
     shipping: Shipping,
     outputs: VecDeque<Output>,
+    /// Commands that were ever given to this leadership, and how many of them are applied.
+    queued: u64,
+    applied_commands: u64,
     now: Millis,
 }
 
@@ -83,6 +86,8 @@ impl<S: StateStore> Partition<S> {
             trim_through: None,
             shipping: Shipping::default(),
             outputs: VecDeque::new(),
+            queued: 0,
+            applied_commands: 0,
             now: Millis(0),
         })
     }
@@ -100,6 +105,7 @@ impl<S: StateStore> Partition<S> {
             }
             Input::Propose(command) => {
                 self.pending.push_back(command);
+                self.queued += 1;
                 return Ok(());
             }
             Input::Persisted => self.persisted()?,
@@ -118,6 +124,29 @@ impl<S: StateStore> Partition<S> {
             self.advance()?;
         }
         Ok(self.outputs.pop_front())
+    }
+
+    /// The next output that is there already, without making new entries.
+    pub fn take_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// A number for everything proposed so far: it is applied once [`Partition::applied_ticket`] has reached it.
+    #[must_use]
+    pub fn ticket(&self) -> u64 {
+        self.queued
+    }
+
+    /// See [`Partition::ticket`].
+    #[must_use]
+    pub fn applied_ticket(&self) -> u64 {
+        self.applied_commands
+    }
+
+    /// The last index that was cut from the log.
+    #[must_use]
+    pub fn log_start(&self) -> u64 {
+        self.raft.store().start().index
     }
 
     /// When [`Input::Wake`] is due at the latest: the earliest timer, while leading.
@@ -187,6 +216,7 @@ impl<S: StateStore> Partition<S> {
         if leadership.next_timer.is_some_and(|due| due <= self.now) {
             leadership.next_timer = None;
             self.pending.push_back(Command::new(Body::FireTimers(FireTimers {})));
+            self.queued += 1;
         }
     }
 
@@ -274,6 +304,8 @@ impl<S: StateStore> Partition<S> {
             self.leadership = Some(Leadership { term, next_timer: None });
             self.shipping.reset();
             self.pending.push_front(Command::new(Body::LeaderStart(LeaderStart { term })));
+            self.queued = self.pending.len() as u64;
+            self.applied_commands = 0;
             self.outputs.push_back(Output::Leading { term });
         } else {
             self.leadership = None;
@@ -327,6 +359,9 @@ impl<S: StateStore> Partition<S> {
                     self.emit(effect);
                 }
             }
+        }
+        if leads {
+            self.applied_commands += commands as u64;
         }
         self.applied.index = raft_entry.index;
         self.applied.term = raft_entry.term;

@@ -19,7 +19,7 @@ use abide_model::table::{Empty, InvocationRow, Invocations, Journals, Status};
 use abide_model::view::{ReadError, View};
 
 use crate::rule::complete::By;
-use crate::rule::{complete, notify, start};
+use crate::rule::{accept, complete, notify, start};
 use crate::txn::Txn;
 
 /// One append under way.
@@ -58,6 +58,7 @@ pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>, append: Append) -> Result<(),
     let Some(row) = txn.get::<Invocations>(&id)? else { return Ok(()) };
     let current = row.attempt == append.attempt
         && append.term == txn.leader_term()
+        && accept::can_listen(&row)
         && matches!(row.status, Some(Status::Running(_)));
     if !current {
         return Ok(());
@@ -88,10 +89,6 @@ pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>, append: Append) -> Result<(),
 }
 
 fn step<V: View>(txn: &mut Txn<'_, V>, attempt: &mut Attempt, message: FlowMessage) -> StepResult {
-    if attempt.row.journal_len >= limits::JOURNAL_ENTRIES_MAX {
-        let text = format!("the journal has reached its limit of {} entries", limits::JOURNAL_ENTRIES_MAX);
-        return Ok(Err(Violation(Failure::new(u32::from(TOO_LARGE.0), text))));
-    }
     let raw = message.raw();
     match raw.code {
         Code::END => {
@@ -99,6 +96,13 @@ fn step<V: View>(txn: &mut Txn<'_, V>, attempt: &mut Attempt, message: FlowMessa
             return Ok(Ok(Step::Over));
         }
         Code::SUSPENSION => return suspend::suspension(txn, attempt, &raw),
+        _ => {}
+    }
+    if attempt.row.journal_len >= limits::JOURNAL_ENTRIES_MAX {
+        let text = format!("the journal has reached its limit of {} entries", limits::JOURNAL_ENTRIES_MAX);
+        return Ok(Err(Violation(Failure::new(u32::from(TOO_LARGE.0), text))));
+    }
+    match raw.code {
         Code::PROPOSE_RUN_COMPLETION => return plain::run_completion(txn, attempt, &raw),
         code if !code.is_command() || code == Code::INPUT => {
             return Ok(Err(Violation::new(format!("a handler may not send {code}"))));
@@ -159,3 +163,6 @@ fn end<V: View>(txn: &mut Txn<'_, V>, attempt: &mut Attempt) -> Result<(), ReadE
 fn describe(target: Option<&Target>) -> String {
     target.map_or_else(String::new, ToString::to_string)
 }
+
+#[cfg(test)]
+mod tests;

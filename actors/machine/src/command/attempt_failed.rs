@@ -10,27 +10,34 @@
 
 use abide_model::command::{AttemptFailed, Form, Next};
 use abide_model::effect::{Answer, Effect};
+use abide_model::error::INVALID_REQUEST;
 use abide_model::id::InvocationId;
 use abide_model::protocol::Failure;
-use abide_model::table::{Empty, InvocationRow, Invocations, Objects, Status, TimerKind};
+use abide_model::table::{Empty, InvocationRow, Invocations, Objects, Status, TimerKey, TimerKind};
 use abide_model::view::{ReadError, View};
 
+use crate::rule::accept::{self, First};
 use crate::rule::complete::By;
-use crate::rule::{accept, complete, start};
+use crate::rule::{complete, start};
 use crate::txn::Txn;
 
 pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>, request: u64, failed: AttemptFailed) -> Result<(), ReadError> {
     let Some(id) = InvocationId::from_bytes(&failed.id) else {
-        let failure = Failure::new(400, "the invocation id is malformed");
+        let failure = Failure::new(u32::from(INVALID_REQUEST.0), "the invocation id is malformed");
         txn.emit(Effect::Answered { request, answer: Answer::Refused(failure) });
         return Ok(());
     };
     let accepted_here = failed.accept.is_some();
     if let Some(invoke) = failed.accept.clone() {
+        if invoke.id() != Some(id) {
+            let failure = Failure::new(u32::from(INVALID_REQUEST.0), "the attempt and its request have different ids");
+            return accept::refuse(txn, request, &invoke, failure);
+        }
+        // Before acceptance: a failure does not count for an invocation that was there already.
         if accept::validate(&invoke).is_ok() && accept::answer_if_known(txn, request, id, &invoke)? {
             return Ok(());
         }
-        accept::accept(txn, request, invoke)?;
+        accept::accept(txn, request, invoke, First::Failed)?;
     }
     let Some(mut row) = txn.get::<Invocations>(&id)? else { return Ok(()) };
     if !is_current(txn, &row, &failed, accepted_here)? {
@@ -42,7 +49,7 @@ pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>, request: u64, failed: Attempt
         Some(Next::RetryAfter(ms)) => {
             let due = txn.now().plus(ms.max(1));
             start::rest(txn, id, &mut row, Status::BackingOff(due.0));
-            start::set_timer(txn, due, TimerKind::Retry, id, 0);
+            start::set_timer(txn, TimerKey { due, kind: TimerKind::Retry, invocation: id, completion: 0 });
         }
         Some(Next::Fail(_)) => {
             let outcome = complete::failed(failed.failure.unwrap_or_default());
@@ -63,6 +70,10 @@ fn is_current<V: View>(
     let target = row.target.clone().unwrap_or_default();
     match &row.status {
         Some(Status::Running(_)) if accepted_here => Ok(true),
+        // A turn that was run from the mailbox without knowing of its start says so by zeros.
+        Some(Status::Running(_)) if failed.term == 0 && failed.attempt == 0 => {
+            Ok(target.form() == Form::Turn && target.exclusive_object().is_some())
+        }
         Some(Status::Running(_)) => Ok(row.attempt == failed.attempt && failed.term == txn.leader_term()),
         // A turn is run from the mailbox without a start; only the first one there can have failed.
         Some(Status::Queued(_)) if target.form() == Form::Turn => match target.exclusive_object() {
@@ -75,3 +86,6 @@ fn is_current<V: View>(
         _ => Ok(false),
     }
 }
+
+#[cfg(test)]
+mod tests;

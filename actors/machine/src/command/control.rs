@@ -12,3 +12,6 @@ pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>, request: u64, control: &Contr
     txn.emit(Effect::Answered { request, answer });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

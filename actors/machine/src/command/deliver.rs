@@ -17,17 +17,22 @@ use crate::txn::Txn;
 pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>, delivery: Deliver) -> Result<(), ReadError> {
     let from = delivery.from_partition();
     let key = (Direction::Taken, from);
-    let mut last = txn.get::<Sequences>(&key)?.unwrap_or_default().last;
-    for (seq, parcel) in (delivery.first..).zip(delivery.messages) {
-        if seq > last + 1 {
-            break;
-        }
-        if seq == last + 1 {
+    let before = txn.get::<Sequences>(&key)?.unwrap_or_default().last;
+    let mut last = before;
+    // Numbers beyond a u64 are behind any gap.
+    for (offset, parcel) in (0..).zip(delivery.messages) {
+        let Some(seq) = delivery.first.checked_add(offset).filter(|seq| *seq <= last.saturating_add(1)) else { break };
+        if seq > last {
             route::take(txn, parcel)?;
             last = seq;
         }
     }
-    txn.put::<Sequences>(&key, &SequenceRow { last });
+    if last > before {
+        txn.put::<Sequences>(&key, &SequenceRow { last });
+    }
     txn.emit(Effect::Acknowledge { to: from, up_to: last });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,7 @@ pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>) -> Result<(), ReadError> {
     let more = due.len() == TIMERS_PER_COMMAND_MAX;
     for (timer, _) in due {
         txn.delete::<Timers>(&timer);
+        txn.emit(Effect::TimerFired { due: timer.due, at: txn.now() });
         fire(txn, timer)?;
     }
     let next = if more { Some(txn.now()) } else { next_after(txn)? };
@@ -63,3 +64,6 @@ fn fire<V: View>(txn: &mut Txn<'_, V>, timer: TimerKey) -> Result<(), ReadError>
         TimerKind::Start | TimerKind::Retry | TimerKind::Expire => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

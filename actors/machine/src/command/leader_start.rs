@@ -52,3 +52,6 @@ fn wake_mailboxes<V: View>(txn: &mut Txn<'_, V>) -> Result<(), ReadError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

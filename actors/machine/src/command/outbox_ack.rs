@@ -16,3 +16,6 @@ pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>, ack: OutboxAck) -> Result<(),
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

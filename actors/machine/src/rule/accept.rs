@@ -15,14 +15,30 @@ use abide_model::error::{INVALID_REQUEST, MAILBOX_FULL};
 use abide_model::id::{InvocationId, Millis};
 use abide_model::limits;
 use abide_model::protocol::{Code, Failure, Input, RawMessage, Value};
-use abide_model::table::{Completions, InvocationRow, Invocations, JournalRow, Journals, Objects, Status, TimerKind};
+use abide_model::table::{
+    Completions, Empty, InvocationRow, Invocations, JournalRow, Journals, Objects, Status, TimerKey, TimerKind,
+};
 use abide_model::view::{ReadError, View};
 
 use super::{complete, mailbox, notify, start};
 use crate::txn::Txn;
 
+/// Whether the first attempt of an invocation is still to be made when it is accepted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum First {
+    /// It is.
+    Due,
+    /// It was made and failed: the caller says what follows.
+    Failed,
+}
+
 /// Accepts `invoke`, or answers `request` (0: nobody) and its sink.
-pub(crate) fn accept<V: View>(txn: &mut Txn<'_, V>, request: u64, invoke: Invoke) -> Result<(), ReadError> {
+pub(crate) fn accept<V: View>(
+    txn: &mut Txn<'_, V>,
+    request: u64,
+    invoke: Invoke,
+    first: First,
+) -> Result<(), ReadError> {
     let (id, target) = match validate(&invoke) {
         Ok(valid) => valid,
         Err(failure) => return refuse(txn, request, &invoke, failure),
@@ -30,20 +46,28 @@ pub(crate) fn accept<V: View>(txn: &mut Txn<'_, V>, request: u64, invoke: Invoke
     if answer_if_known(txn, request, id, &invoke)? {
         return Ok(());
     }
-    if let Some(failure) = mailbox_full(txn, &target)? {
-        return refuse(txn, request, &invoke, failure);
-    }
     let due = Millis(invoke.execute_at);
     let later = due > txn.now();
+    if !later && let Some(failure) = mailbox_full(txn, &target)? {
+        return refuse(txn, request, &invoke, failure);
+    }
     txn.emit(Effect::Accepted { request, invocation: id, known: false, execute_at: later.then_some(due) });
     let mut row = record(txn, id, &invoke, target.clone());
     if later {
         row.status = Some(Status::Scheduled(due.0));
         txn.insert::<Invocations>(&id, &row);
-        start::set_timer(txn, due, TimerKind::Start, id, 0);
+        start::set_timer(txn, TimerKey { due, kind: TimerKind::Start, invocation: id, completion: 0 });
         return Ok(());
     }
-    admit(txn, id, &mut row, Work { id, target, input: invoke.input, headers: invoke.headers, failures: 0 })
+    let work = Work { id, target, input: invoke.input, headers: invoke.headers, failures: 0 };
+    if first == First::Failed && work.target.exclusive_object().is_none() {
+        // As if started, so that attempts are numbered alike; the host is not told to make this one again.
+        row.attempt = 1;
+        row.status = Some(Status::Running(Empty {}));
+        txn.insert::<Invocations>(&id, &row);
+        return Ok(());
+    }
+    admit(txn, id, &mut row, work)
 }
 
 /// Lets an accepted invocation take its turn now.
@@ -71,22 +95,23 @@ pub(crate) fn validate(invoke: &Invoke) -> Result<(InvocationId, Target), Failur
     if !names_fit || target.key.as_ref().is_some_and(|key| key.len() > limits::KEY_BYTES_MAX) {
         return Err(invalid("a name or key of the target is longer than allowed"));
     }
+    if invoke.idempotency_key.as_ref().is_some_and(|key| key.len() > limits::IDEMPOTENCY_KEY_BYTES_MAX) {
+        return Err(invalid("the idempotency key is longer than allowed"));
+    }
     if invoke.input.len() > limits::BODY_BYTES_MAX {
         return Err(invalid("the input is longer than allowed"));
     }
     Ok((id, target))
 }
 
-/// Answers from an earlier invocation with the same id. Only ids that derive from a key can repeat.
+/// Answers from an earlier invocation with the same id. Ids that derive from a key repeat: of idempotent requests and of
+/// workflows.
 pub(crate) fn answer_if_known<V: View>(
     txn: &mut Txn<'_, V>,
     request: u64,
     id: InvocationId,
     invoke: &Invoke,
 ) -> Result<bool, ReadError> {
-    if invoke.idempotency_key.is_none() {
-        return Ok(false);
-    }
     let known = |txn: &mut Txn<'_, V>| {
         txn.emit(Effect::Accepted { request, invocation: id, known: true, execute_at: None });
     };
@@ -97,7 +122,8 @@ pub(crate) fn answer_if_known<V: View>(
             notify::respond(txn, sink, Some(outcome.clone()))?;
         }
         let expires_at = Some(Millis(row.expires_at));
-        txn.emit(Effect::Completed { invocation: id, outcome, expires_at });
+        let target = row.target.unwrap_or_default();
+        txn.emit(Effect::Completed { invocation: id, target, outcome, expires_at });
         return Ok(true);
     }
     if let Some(mut row) = txn.get::<Invocations>(&id)? {
@@ -147,7 +173,13 @@ fn mailbox_full<V: View>(txn: &Txn<'_, V>, target: &Target) -> Result<Option<Fai
     }))
 }
 
-fn refuse<V: View>(txn: &mut Txn<'_, V>, request: u64, invoke: &Invoke, failure: Failure) -> Result<(), ReadError> {
+/// Answers that `invoke` is not accepted.
+pub(crate) fn refuse<V: View>(
+    txn: &mut Txn<'_, V>,
+    request: u64,
+    invoke: &Invoke,
+    failure: Failure,
+) -> Result<(), ReadError> {
     if let Some(sink) = &invoke.sink {
         notify::respond(txn, sink, Some(complete::failed(failure.clone())))?;
     }

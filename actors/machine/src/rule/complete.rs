@@ -1,5 +1,7 @@
 //! The end of an invocation: the result goes to everybody who waits, the record is kept or forgotten, the key is freed.
 
+use std::collections::BTreeSet;
+
 use abide_model::command::{Invoke, Outcome, Target};
 use abide_model::effect::Effect;
 use abide_model::id::{InvocationId, Millis, ObjectId};
@@ -43,15 +45,15 @@ pub(crate) fn complete<V: View>(
     }
     txn.delete::<Ready>(&id);
     txn.delete::<Invocations>(&id);
+    let target = row.target.clone().unwrap_or_default();
     if keep {
-        let target = row.target.clone().unwrap_or_default();
-        retain(txn, id, target, row, &outcome);
+        retain(txn, id, &target, row, &outcome);
     }
     for sink in &row.sinks {
         notify::respond(txn, sink, Some(outcome.clone()))?;
     }
-    txn.emit(Effect::Completed { invocation: id, outcome, expires_at: None });
-    let object = row.target.as_ref().and_then(Target::exclusive_object);
+    txn.emit(Effect::Completed { invocation: id, target, outcome, expires_at: None });
+    let object = row.target.as_ref().and_then(Target::exclusive_object).filter(|_| row.mailbox_seq.is_some());
     if by != By::Turn {
         txn.emit(Effect::Abort { invocation: id, object: object.clone() });
     }
@@ -73,21 +75,21 @@ pub(crate) fn complete_at_once<V: View>(
         invoked_by: invoke.invoked_by.clone(),
         ..InvocationRow::default()
     };
-    retain(txn, id, target, &row, &outcome);
+    retain(txn, id, &target, &row, &outcome);
     if let Some(sink) = &invoke.sink {
         notify::respond(txn, sink, Some(outcome.clone()))?;
     }
-    txn.emit(Effect::Completed { invocation: id, outcome, expires_at: None });
+    txn.emit(Effect::Completed { invocation: id, target, outcome, expires_at: None });
     Ok(())
 }
 
-fn retain<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, target: Target, row: &InvocationRow, outcome: &Outcome) {
+fn retain<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, target: &Target, row: &InvocationRow, outcome: &Outcome) {
     if row.retention_ms == 0 {
         return;
     }
     let expires_at = txn.now().plus(row.retention_ms);
     let record = CompletionRow {
-        target: Some(target),
+        target: Some(target.clone()),
         outcome: Some(outcome.clone()),
         created_at: row.created_at,
         completed_at: txn.now().0,
@@ -96,7 +98,7 @@ fn retain<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, target: Target, row: 
         invoked_by: row.invoked_by.clone(),
     };
     txn.insert::<Completions>(&id, &record);
-    start::set_timer(txn, expires_at, TimerKind::Expire, id, 0);
+    start::set_timer(txn, TimerKey { due: expires_at, kind: TimerKind::Expire, invocation: id, completion: 0 });
 }
 
 fn leave<V: View>(
@@ -124,17 +126,20 @@ fn forget_timers<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, row: &Invocati
     if row.open_sleeps == 0 {
         return Ok(());
     }
-    let mut sleeps = std::collections::BTreeMap::new();
+    let mut sleeps = BTreeSet::new();
     for index in 1..row.journal_len {
         let Some(entry) = txn.get::<Journals>(&(id, index))? else { continue };
         let message = entry.message();
         if message.code == Code::SLEEP {
             let sleep: Sleep = message.decode()?;
-            sleeps.insert(sleep.result_completion_id, sleep.wake_up_time);
+            sleeps.insert((sleep.result_completion_id, sleep.wake_up_time));
         } else if message.code == Code::SLEEP_DONE {
             let done: Notification = message.decode()?;
-            if let Some(NotificationId::Completion(completion)) = done.id {
-                sleeps.remove(&completion);
+            // Of sleeps with one completion, the one that was due first has ended.
+            if let Some(NotificationId::Completion(completion)) = done.id
+                && let Some(ended) = sleeps.range((completion, 0)..=(completion, u64::MAX)).next().copied()
+            {
+                sleeps.remove(&ended);
             }
         }
     }

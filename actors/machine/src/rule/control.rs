@@ -27,8 +27,11 @@ const CONFLICT: u32 = 409;
 
 /// Carries out the order.
 pub(crate) fn carry_out<V: View>(txn: &mut Txn<'_, V>, control: &Control) -> Result<Answer, ReadError> {
+    let verb = Verb::try_from(control.verb).map_err(|_| {
+        ReadError("an order in the log is of a kind this build does not know: start the newer build".into())
+    })?;
     let Some(id) = InvocationId::from_bytes(&control.target) else { return Ok(Answer::NotFound) };
-    match control.verb() {
+    match verb {
         Verb::Cancel => signal::deliver(
             txn,
             &Signal {

@@ -77,7 +77,7 @@ pub(crate) fn respond_here<V: View>(txn: &mut Txn<'_, V>, response: Response) ->
     let Some(sink) = response.sink else { return Ok(()) };
     let Some(id) = InvocationId::from_bytes(&sink.caller) else { return Ok(()) };
     let Some(mut row) = txn.get::<Invocations>(&id)? else { return Ok(()) };
-    let code = Code(u16::try_from(sink.code).unwrap_or(Code::CALL_DONE.0));
+    let code = u16::try_from(sink.code).map(Code).ok().filter(|code| code.is_notification()).unwrap_or(Code::CALL_DONE);
     let result = match response.outcome.and_then(|outcome| outcome.kind) {
         Some(OutcomeKind::Success(content)) => NotificationResult::Value(Value { content }),
         Some(OutcomeKind::Failure(failure)) => NotificationResult::Failure(failure),

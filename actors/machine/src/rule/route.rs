@@ -6,7 +6,8 @@ use abide_model::id::PartitionId;
 use abide_model::table::{Direction, Outbox, SequenceRow, Sequences};
 use abide_model::view::{ReadError, View};
 
-use super::{accept, control, notify, signal};
+use super::accept::{self, First};
+use super::{control, notify, signal};
 use crate::txn::Txn;
 
 /// Sends `body` to the partition that it names. Malformed messages, which only a bug can make, go nowhere.
@@ -29,7 +30,7 @@ pub(crate) fn send<V: View>(txn: &mut Txn<'_, V>, body: ParcelBody) -> Result<()
 /// Takes a message that this partition received, from itself or another one.
 pub(crate) fn take<V: View>(txn: &mut Txn<'_, V>, parcel: Parcel) -> Result<(), ReadError> {
     match parcel.body {
-        Some(ParcelBody::Invoke(invoke)) => accept::accept(txn, 0, invoke),
+        Some(ParcelBody::Invoke(invoke)) => accept::accept(txn, 0, invoke, First::Due),
         Some(ParcelBody::Response(response)) => notify::respond_here(txn, response),
         Some(ParcelBody::Signal(it)) => signal::deliver(txn, &it).map(drop),
         Some(ParcelBody::Control(it)) => control::carry_out(txn, &it).map(drop),

@@ -1,9 +1,9 @@
 //! Attempts: an invocation becomes ready, and what a host needs to run it.
 
 use abide_model::effect::{Effect, Work};
-use abide_model::id::{InvocationId, Millis};
+use abide_model::id::InvocationId;
 use abide_model::protocol::{Code, Input};
-use abide_model::table::{Empty, InvocationRow, Invocations, Journals, Ready, Status, TimerKey, TimerKind, Timers};
+use abide_model::table::{Empty, InvocationRow, Invocations, Journals, Ready, Status, TimerKey, Timers};
 use abide_model::view::{ReadError, View};
 
 use crate::txn::Txn;
@@ -27,16 +27,10 @@ pub(crate) fn rest<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, row: &mut In
     txn.emit(Effect::Rested { invocation: id });
 }
 
-/// Sets a timer and tells the leader.
-pub(crate) fn set_timer<V: View>(
-    txn: &mut Txn<'_, V>,
-    due: Millis,
-    kind: TimerKind,
-    id: InvocationId,
-    completion: u32,
-) {
-    txn.insert::<Timers>(&TimerKey { due, kind, invocation: id, completion }, &Empty {});
-    txn.emit(Effect::TimerSet { due });
+/// Sets a timer that is not set, and tells the leader.
+pub(crate) fn set_timer<V: View>(txn: &mut Txn<'_, V>, timer: TimerKey) {
+    txn.insert::<Timers>(&timer, &Empty {});
+    txn.emit(Effect::TimerSet { due: timer.due });
 }
 
 /// The invocation with its input, from the journal's first entry.

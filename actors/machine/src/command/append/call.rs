@@ -40,3 +40,6 @@ pub(super) fn call<V: View>(
     route::send(txn, ParcelBody::Invoke(invoke))?;
     Ok(Ok(Step::Continue))
 }
+
+#[cfg(test)]
+mod tests;

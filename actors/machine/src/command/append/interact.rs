@@ -60,3 +60,6 @@ pub(super) fn attach<V: View>(txn: &mut Txn<'_, V>, attempt: &mut Attempt, raw: 
     route::send(txn, if waits { ParcelBody::Attach(attach) } else { ParcelBody::Peek(attach) })?;
     Ok(Ok(Step::Continue))
 }
+
+#[cfg(test)]
+mod tests;

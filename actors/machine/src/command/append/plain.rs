@@ -5,7 +5,7 @@ use abide_model::protocol::{
     Code, Notification, NotificationId, NotificationResult, ProposeRunCompletion, RawMessage, RunResult, Sleep, Value,
     Void,
 };
-use abide_model::table::{Journals, TimerKind};
+use abide_model::table::{Journals, TimerKey, TimerKind, Timers};
 use abide_model::view::{ReadError, View};
 
 use super::{Attempt, Step, StepResult, Violation};
@@ -56,13 +56,18 @@ fn is_open_run<V: View>(txn: &Txn<'_, V>, attempt: &Attempt, completion: u32) ->
 /// A sleep ends by a durable timer, or at once when its time has passed.
 pub(super) fn sleep<V: View>(txn: &mut Txn<'_, V>, attempt: &mut Attempt, raw: RawMessage) -> StepResult {
     let Ok(sleep) = raw.decode::<Sleep>() else { return Ok(Err(Violation::new("a Sleep does not decode"))) };
-    attempt.append(txn, raw);
     let due = Millis(sleep.wake_up_time);
+    let completion = sleep.result_completion_id;
+    let timer = TimerKey { due, kind: TimerKind::Wake, invocation: attempt.id, completion };
+    if txn.get::<Timers>(&timer)?.is_some() {
+        return Ok(Err(Violation::new(format!("two sleeps have the completion {completion}"))));
+    }
+    attempt.append(txn, raw);
     if due > txn.now() {
         attempt.row.open_sleeps += 1;
-        start::set_timer(txn, due, TimerKind::Wake, attempt.id, sleep.result_completion_id);
+        start::set_timer(txn, timer);
     } else {
-        let notification = slept(sleep.result_completion_id);
+        let notification = slept(completion);
         notify::append_and_tell(txn, attempt.id, &mut attempt.row, Code::SLEEP_DONE, &notification);
     }
     Ok(Ok(Step::Continue))
@@ -72,3 +77,6 @@ pub(super) fn sleep<V: View>(txn: &mut Txn<'_, V>, attempt: &mut Attempt, raw: R
 pub(crate) fn slept(completion: u32) -> Notification {
     Notification { id: Some(NotificationId::Completion(completion)), result: Some(NotificationResult::Void(Void {})) }
 }
+
+#[cfg(test)]
+mod tests;

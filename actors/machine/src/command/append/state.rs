@@ -107,3 +107,6 @@ fn field(key: &Bytes) -> Option<String> {
 fn bad_field() -> Violation {
     Violation::new("a state command does not decode, or its field name is not UTF-8 or too long")
 }
+
+#[cfg(test)]
+mod tests;

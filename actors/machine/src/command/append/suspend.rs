@@ -47,3 +47,6 @@ fn is_satisfied<V: View>(txn: &Txn<'_, V>, attempt: &Attempt, awaiting: &Awaitin
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests;

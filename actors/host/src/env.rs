@@ -1,0 +1,135 @@
+//! What everything on one shard shares.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use abide_model::command::{Form, Next, Target};
+use abide_model::id::{Millis, PartitionId, PartitionKey};
+use abide_model::protocol::Failure;
+use abide_sdk::attempt::Clock;
+use abide_sdk::service::{Executable, HandlerDescriptor, Kind, Registry};
+
+use crate::clock::WallClock;
+use crate::metrics::{ServiceMetrics, ShardMetrics};
+use crate::port::{Order, Port, Refusal, Refused};
+use crate::random::Random;
+use crate::settings::HostSettings;
+
+/// A bound service with what the host keeps beside it.
+pub(crate) struct Service {
+    pub(crate) executable: Arc<dyn Executable>,
+    pub(crate) metrics: ServiceMetrics,
+}
+
+impl Service {
+    pub(crate) fn handler(&self, handler: usize) -> &HandlerDescriptor {
+        &self.executable.descriptor().handlers[handler]
+    }
+
+    pub(crate) fn is_object(&self) -> bool {
+        self.executable.descriptor().kind == Kind::Object
+    }
+
+    /// The number of the handler that `target` names.
+    ///
+    /// # Errors
+    /// A failure of the attempt, when there is no such handler or it is of another kind than when the invocation was
+    /// accepted.
+    pub(crate) fn resolve(&self, target: &Target) -> Result<usize, Failure> {
+        let handlers = &self.executable.descriptor().handlers;
+        let found = handlers.iter().position(|handler| handler.name == target.handler);
+        let number = found.ok_or_else(|| not_registered(&target.service, &target.handler))?;
+        let handler = &handlers[number];
+        if (handler.access, handler.form) != (target.access(), target.form()) {
+            let word = |access, form| match form {
+                Form::Turn => format!("{access:?} turn").to_lowercase(),
+                Form::Flow => format!("{access:?} flow").to_lowercase(),
+            };
+            let text = format!(
+                "{target} was accepted as {} but is registered as {}: bring the old handler back, or end the invocation",
+                word(target.access(), target.form()),
+                word(handler.access, handler.form),
+            );
+            return Err(Failure::new(500, text));
+        }
+        Ok(number)
+    }
+}
+
+/// The failure for a target that is not bound.
+pub(crate) fn not_registered(service: &str, handler: &str) -> Failure {
+    Failure::new(404, format!("{service}/{handler} is not registered"))
+}
+
+/// The surroundings of everything on one shard.
+pub(crate) struct Env<P> {
+    pub(crate) settings: HostSettings,
+    pub(crate) clock: Rc<dyn Clock>,
+    pub(crate) random: Random,
+    pub(crate) metrics: ShardMetrics,
+    /// Set once, when the node begins to shut down: nothing new starts.
+    pub(crate) draining: Cell<bool>,
+    services: HashMap<String, Rc<Service>>,
+    port: P,
+}
+
+impl<P: Port> Env<P> {
+    pub(crate) fn new(registry: &Registry, port: P, settings: HostSettings, shard: usize) -> Self {
+        let services = registry.services().map(|executable| {
+            let descriptor = executable.descriptor();
+            let metrics = ServiceMetrics::new(descriptor);
+            (descriptor.name.clone(), Rc::new(Service { executable: Arc::clone(executable), metrics }))
+        });
+        Self {
+            services: services.collect(),
+            random: Random::new(settings.seed, shard),
+            clock: Rc::new(WallClock),
+            metrics: ShardMetrics::new(shard),
+            draining: Cell::new(false),
+            settings,
+            port,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Millis {
+        self.clock.now()
+    }
+
+    pub(crate) fn service(&self, name: &str) -> Option<&Rc<Service>> {
+        self.services.get(name)
+    }
+
+    /// The partition of an object's key.
+    pub(crate) fn partition_of(&self, key: &str) -> PartitionId {
+        PartitionId::of(PartitionKey::of(key), self.settings.partitions)
+    }
+
+    /// What follows `failures` failed attempts (at least 1) of `handler`.
+    pub(crate) fn next(&self, handler: Option<&HandlerDescriptor>, failures: u32) -> Next {
+        let policy = handler.and_then(|handler| handler.retry.as_ref()).unwrap_or(&self.settings.retry);
+        policy.after(failures.max(1), self.random.fraction())
+    }
+
+    /// Hands an order over.
+    pub(crate) fn submit(&self, order: Order) -> Result<(), Box<Refused>> {
+        self.port.submit(order).inspect_err(|refused| {
+            if refused.refusal == Refusal::Overloaded {
+                self.metrics.overloaded_log.increment(1);
+            }
+        })
+    }
+
+    /// Hands an order over that only a waiting caller would miss; they are told when it is refused.
+    pub(crate) fn submit_or_tell(&self, order: Order) -> bool {
+        match self.submit(order) {
+            Ok(()) => true,
+            Err(refused) => {
+                self.metrics.calls_refused.increment(1);
+                refused.tell();
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What holds of the tables between any two commands.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use abide_model::id::InvocationId;
+use abide_model::protocol::{Code, Input};
+use abide_model::table::{
+    Completions, Direction, Invocations, Journals, Mailboxes, Objects, Outbox, Ready, Sequences, Status, TimerKind,
+    Timers,
+};
+
+use super::Rows;
+
+pub(super) fn structure(rows: &Rows) {
+    let invocations: BTreeMap<_, _> = rows.all::<Invocations>().into_iter().collect();
+
+    // Journals: from 0 without a gap, and of nothing else.
+    let mut lengths: BTreeMap<InvocationId, u32> = BTreeMap::new();
+    for ((id, index), entry) in rows.all::<Journals>() {
+        let length = lengths.entry(id).or_default();
+        assert_eq!(index, *length, "the journal of {id} has a gap");
+        *length += 1;
+        if index == 0 {
+            assert_eq!(entry.message().code, Code::INPUT);
+            entry.message().decode::<Input>().unwrap();
+        }
+    }
+    let expected: BTreeMap<_, _> = invocations.iter().map(|(id, row)| (*id, row.journal_len)).collect();
+    assert_eq!(lengths, expected, "journals and invocations do not match");
+
+    // Ready: exactly what is running.
+    let ready: BTreeSet<_> = rows.all::<Ready>().into_iter().map(|(id, _)| id).collect();
+    let running: BTreeSet<_> = invocations
+        .iter()
+        .filter(|(_, row)| matches!(row.status, Some(Status::Running(_))))
+        .map(|(id, _)| *id)
+        .collect();
+    assert_eq!(ready, running, "ready rows and running invocations do not match");
+
+    // Mailboxes: within the bounds of their object, of invocations that know their place; the first one is there, and
+    // only it may have begun.
+    let objects: BTreeMap<_, _> = rows.all::<Objects>().into_iter().collect();
+    let mut placed = BTreeSet::new();
+    let mut firsts = BTreeMap::new();
+    for ((object, seq), slot) in rows.all::<Mailboxes>() {
+        let bounds = objects.get(&object).expect("a mailbox without its object");
+        assert!((bounds.head..bounds.tail).contains(&seq), "{object} has number {seq} outside of {bounds:?}");
+        let id = InvocationId::from_bytes(&slot.invocation).unwrap();
+        let row = invocations.get(&id).unwrap_or_else(|| panic!("{id} is in the mailbox of {object} without a row"));
+        assert_eq!(row.mailbox_seq, Some(seq));
+        assert_eq!(row.target.as_ref().unwrap().exclusive_object(), Some(object.clone()));
+        assert!(placed.insert(id), "{id} is in a mailbox twice");
+        let first = *firsts.entry(object.clone()).or_insert(seq);
+        let begun = !matches!(row.status, Some(Status::Queued(_)));
+        assert!(!begun || seq == first, "{id} began behind another invocation of {object}");
+        let is_flow = row.target.as_ref().unwrap().form() == abide_model::command::Form::Flow;
+        assert!(
+            begun || seq != first || !is_flow,
+            "the flow {id} is first in the mailbox of {object}, but not started"
+        );
+    }
+    for (object, bounds) in &objects {
+        assert!(bounds.head <= bounds.tail);
+        assert_eq!(firsts.get(object).copied(), (!bounds.is_idle()).then_some(bounds.head), "the head of {object}");
+    }
+    for (id, row) in &invocations {
+        let queues = row.mailbox_seq.is_some() || matches!(row.status, Some(Status::Queued(_)));
+        assert_eq!(queues, placed.contains(id), "{id} and its place in a mailbox do not match");
+        let exclusive = row.target.as_ref().unwrap().exclusive_object().is_some();
+        let scheduled = matches!(row.status, Some(Status::Scheduled(_)));
+        assert_eq!(queues, exclusive && !scheduled, "{id} is where its kind does not belong");
+        assert!(row.status.is_some());
+    }
+
+    // Timers: exactly those that somebody waits for.
+    let completions: BTreeMap<_, _> = rows.all::<Completions>().into_iter().collect();
+    let mut sleeps: BTreeMap<InvocationId, u32> = BTreeMap::new();
+    let (mut starts, mut retries, mut expiries) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for (timer, _) in rows.all::<Timers>() {
+        let (id, due) = (timer.invocation, timer.due.0);
+        let twice = match timer.kind {
+            TimerKind::Wake => {
+                *sleeps.entry(id).or_default() += 1;
+                None
+            }
+            TimerKind::Start => starts.insert(id, due),
+            TimerKind::Retry => retries.insert(id, due),
+            TimerKind::Expire => expiries.insert(id, due),
+        };
+        assert_eq!(twice, None, "two timers of one kind for {id}");
+    }
+    let of = |pick: fn(&Status) -> Option<u64>| -> BTreeMap<_, _> {
+        let due = invocations.iter().filter_map(|(id, row)| row.status.as_ref().and_then(pick).map(|due| (*id, due)));
+        due.collect()
+    };
+    assert_eq!(starts, of(|status| if let Status::Scheduled(due) = status { Some(*due) } else { None }));
+    assert_eq!(retries, of(|status| if let Status::BackingOff(due) = status { Some(*due) } else { None }));
+    assert_eq!(expiries, completions.iter().map(|(id, row)| (*id, row.expires_at)).collect());
+    let open: BTreeMap<_, _> =
+        invocations.iter().filter(|(_, row)| row.open_sleeps > 0).map(|(id, row)| (*id, row.open_sleeps)).collect();
+    assert_eq!(sleeps, open, "timers and open sleeps do not match");
+    assert!(completions.keys().all(|id| !invocations.contains_key(id)), "under way and completed at once");
+
+    // Outbox: nothing beyond the numbers that were given out.
+    let sequences: BTreeMap<_, _> = rows.all::<Sequences>().into_iter().collect();
+    for ((to, seq), _) in rows.all::<Outbox>() {
+        assert!(sequences.get(&(Direction::Sent, to)).is_some_and(|row| (1..=row.last).contains(&seq)));
+    }
+}

@@ -1,0 +1,98 @@
+//! The client inside the process: typed clients of the SDK over the engine, without HTTP.
+
+use abide_host::{Completion, Refusal};
+use abide_model::command::OutcomeKind;
+use abide_model::id::InvocationId;
+use abide_sdk::client::{Accepted, AcceptedStatus, BoxFuture, OutgoingRequest, Transport, TransportError};
+use bytes::Bytes;
+
+use crate::engine::{Engine, EngineError, InvokeRequest};
+
+/// Carries requests of [`abide_sdk::client::Client`] to the engine of this process.
+#[derive(Clone)]
+pub struct LocalTransport {
+    engine: Engine,
+}
+
+impl LocalTransport {
+    /// Over the given engine.
+    #[must_use]
+    pub fn new(engine: Engine) -> Self {
+        Self { engine }
+    }
+
+    fn request(&self, request: OutgoingRequest) -> InvokeRequest {
+        let delay = request.delay.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+        InvokeRequest {
+            service: request.service,
+            handler: request.handler,
+            key: request.key,
+            input: request.input,
+            headers: request.headers,
+            idempotency_key: request.idempotency_key,
+            execute_at: delay.map(|delay| self.engine.clock().plus(delay)),
+        }
+    }
+}
+
+impl Transport for LocalTransport {
+    fn call(&self, request: OutgoingRequest) -> BoxFuture<'_, Result<Bytes, TransportError>> {
+        let called = self.engine.call(self.request(request));
+        Box::pin(async move {
+            let (id, receiver) = called.map_err(|error| refused(None, error))?;
+            match receiver.await {
+                Ok(Ok(completion)) => result(completion),
+                Ok(Err(refusal)) => Err(refused(Some(id), refusal.into())),
+                Err(_) => Err(refused(Some(id), Refusal::OutcomeUnknown.into())),
+            }
+        })
+    }
+
+    fn send(&self, request: OutgoingRequest) -> BoxFuture<'_, Result<Accepted, TransportError>> {
+        let request = self.request(request);
+        Box::pin(async move {
+            let accepted = self.engine.send(request).await.map_err(|error| refused(None, error))?;
+            let status = if accepted.known { AcceptedStatus::PreviouslyAccepted } else { AcceptedStatus::Accepted };
+            Ok(Accepted { id: accepted.invocation, status })
+        })
+    }
+
+    fn attach(&self, id: InvocationId) -> BoxFuture<'_, Result<Bytes, TransportError>> {
+        Box::pin(async move { result(self.engine.attach(id).await.map_err(|error| refused(Some(id), error))?) })
+    }
+
+    fn output(&self, id: InvocationId) -> BoxFuture<'_, Result<Option<Bytes>, TransportError>> {
+        Box::pin(async move {
+            let completion = self.engine.output(id).await.map_err(|error| refused(Some(id), error))?;
+            completion.map(result).transpose()
+        })
+    }
+}
+
+fn result(completion: Completion) -> Result<Bytes, TransportError> {
+    match completion.outcome.kind {
+        Some(OutcomeKind::Success(value)) => Ok(value),
+        Some(OutcomeKind::Failure(failure)) => Err(TransportError::Failure(failure)),
+        None => Ok(Bytes::new()),
+    }
+}
+
+fn refused(id: Option<InvocationId>, error: EngineError) -> TransportError {
+    let message = error.to_string();
+    match error {
+        EngineError::UnknownService { .. } | EngineError::UnknownHandler { .. } | EngineError::NotFound(_) => {
+            TransportError::NotFound { message }
+        }
+        EngineError::Invalid { .. } => TransportError::Rejected { code: 400, message },
+        EngineError::Refused(refusal) => match refusal {
+            Refusal::Overloaded | Refusal::MailboxFull | Refusal::ShuttingDown => {
+                TransportError::Overloaded { message, retry_after: None }
+            }
+            Refusal::OutcomeUnknown => TransportError::OutcomeUnknown { id, message },
+            Refusal::NotFound => TransportError::NotFound { message },
+            Refusal::Invalid(failure) => {
+                TransportError::Rejected { code: u16::try_from(failure.code).unwrap_or(400), message }
+            }
+        },
+    }
+}

@@ -1,0 +1,263 @@
+//! The settings of a node: one struct, read once at start.
+//!
+//! Later sources win: defaults, the file (`--config FILE` or `ABIDE_CONFIG`), the environment (`ABIDE_DATA`,
+//! `ABIDE_INGRESS`, `ABIDE_ADMIN`, `ABIDE_PARTITIONS`, and `ABIDE_SECTION__KEY` for every setting), flags (`--data`,
+//! `--ingress`, `--admin`, `--partitions`, and `--section.key` for every setting). Names are the same in all of them.
+//! Unknown names are faults, and all faults are reported at once.
+
+mod fault;
+mod source;
+mod text;
+pub mod units;
+
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use abide_model::limits;
+use serde::{Deserialize, Serialize};
+
+pub use fault::{ConfigError, Fault};
+pub use text::{annotated_defaults, usage};
+pub use units::ByteSize;
+
+/// All settings of a node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Folder of the node's databases; created when absent. Default `abide-data`.
+    pub data: PathBuf,
+    /// Number of partitions of a new data folder, 1 to 1024; fixed once the folder exists. Default 8.
+    pub partitions: u32,
+    /// The door for requests.
+    pub ingress: Ingress,
+    /// The door for operators.
+    pub admin: Admin,
+    /// Bounds of the work in progress.
+    pub limits: Limits,
+    /// Threads and memory of native handlers.
+    pub handlers: Handlers,
+    /// The databases.
+    pub storage: Storage,
+    /// How long results are kept.
+    pub retention: Retention,
+}
+
+/// The door for requests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ingress {
+    /// Address to listen on, HTTP/1.1 and h2c. Default `127.0.0.1:8080`.
+    pub addr: SocketAddr,
+    /// Most open connections; further ones are answered 429 and closed. Default 10,000.
+    pub connections_max: u32,
+    /// Largest request body; larger ones are answered 413. Default and upper bound 8 MiB.
+    pub body_bytes_max: ByteSize,
+}
+
+/// The door for operators.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Address to listen on. Default `127.0.0.1:9070`.
+    pub addr: SocketAddr,
+    /// Whether `addr` may be reachable from other machines. There is no authentication: whoever reaches it operates
+    /// the node. Default false.
+    pub allow_remote: bool,
+    /// Host names, without port, by which the admin API may be addressed beside loopback names and `addr` itself.
+    /// Requests for any other host are refused (DNS rebinding). Default empty.
+    pub hosts: Vec<String>,
+}
+
+/// Bounds of the work in progress; past one of them new work is refused at the door with 429.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Most requests that wait for their result or acceptance. Default 4096.
+    pub outstanding: u32,
+    /// Most flows with a running attempt; further ones wait in the log. Default 10,000.
+    pub flows: u32,
+}
+
+/// Threads and memory of native handlers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Handlers {
+    /// Number of threads that run handlers, 1 to 256. Default 1.
+    pub threads: u32,
+    /// An object without work leaves memory after this time. Default 60 s.
+    #[serde(with = "units::duration")]
+    pub idle: Duration,
+    /// A waiting flow leaves memory after this time. Default 30 s.
+    #[serde(with = "units::duration")]
+    pub suspend_after: Duration,
+}
+
+/// The databases.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// Applied changes of all partitions that are kept in memory before they are written in bulk. Default 32 MiB, at
+    /// least 1 MiB.
+    pub overlay_bytes: ByteSize,
+    /// Applied changes are written in bulk at least this often. Default 10 s.
+    #[serde(with = "units::duration")]
+    pub checkpoint_interval: Duration,
+}
+
+/// How long results are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// Results of invocations with an idempotency key and of sends, from their completion on. Default 24 h.
+    #[serde(with = "units::duration")]
+    pub completed: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("abide-data"),
+            partitions: 8,
+            ingress: Ingress::default(),
+            admin: Admin::default(),
+            limits: Limits::default(),
+            handlers: Handlers::default(),
+            storage: Storage::default(),
+            retention: Retention::default(),
+        }
+    }
+}
+
+impl Default for Ingress {
+    fn default() -> Self {
+        Self {
+            addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            connections_max: 10_000,
+            body_bytes_max: ByteSize(limits::BODY_BYTES_MAX as u64),
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 9070)), allow_remote: false, hosts: Vec::new() }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { outstanding: 4096, flows: 10_000 }
+    }
+}
+
+impl Default for Handlers {
+    fn default() -> Self {
+        Self { threads: 1, idle: Duration::from_secs(60), suspend_after: Duration::from_secs(30) }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { overlay_bytes: ByteSize::mib(32), checkpoint_interval: Duration::from_secs(10) }
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { completed: Duration::from_millis(limits::RETENTION_DEFAULT_MS) }
+    }
+}
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Parsed {
+    /// Run a node with these settings.
+    Run(Box<Config>),
+    /// Print the usage text ([`usage`]) and stop.
+    Help,
+    /// Print the version and stop.
+    Version,
+}
+
+impl Config {
+    /// Reads all sources. `args` are those behind the program's name, `env` is the whole environment (names without the
+    /// prefix `ABIDE_` are ignored). Reads the configuration file, prints nothing and never ends the process.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every fault of every source.
+    pub fn parse(
+        args: impl Iterator<Item = OsString>,
+        env: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<Parsed, ConfigError> {
+        source::parse(args, env)
+    }
+
+    /// Whether the settings can work together; for settings that are made in code. [`Config::parse`] has checked it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every fault.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let faults: Vec<_> =
+            self.faults().into_iter().map(|(key, message)| Fault::new("settings", Some(key), message)).collect();
+        if faults.is_empty() { Ok(()) } else { Err(ConfigError { faults }) }
+    }
+
+    /// The faults of values that are well formed by themselves, each with the key it is about.
+    fn faults(&self) -> Vec<(&'static str, String)> {
+        let mut faults = Vec::new();
+        let mut check = |ok: bool, key: &'static str, message: &str| {
+            if !ok {
+                faults.push((key, message.to_owned()));
+            }
+        };
+        check(!self.data.as_os_str().is_empty(), "data", "must name a folder");
+        check((1..=1024).contains(&self.partitions), "partitions", "must be between 1 and 1024");
+        check(self.ingress.connections_max > 0, "ingress.connections_max", "must be at least 1");
+        check(
+            (1..=limits::BODY_BYTES_MAX as u64).contains(&self.ingress.body_bytes_max.0),
+            "ingress.body_bytes_max",
+            "must be between 1 B and 8 MiB, the largest request that the log takes",
+        );
+        check(
+            self.admin.allow_remote || self.admin.addr.ip().is_loopback(),
+            "admin.addr",
+            "is not a loopback address, and the admin API has no authentication: whoever reaches it operates the node. \
+             Bind it to 127.0.0.1, or set `admin.allow_remote = true` when the network is trusted",
+        );
+        check(
+            self.admin.hosts.iter().all(|host| is_host_name(host)),
+            "admin.hosts",
+            "must list host names without scheme or port, for example \"abide.internal\"",
+        );
+        check(
+            self.admin.addr != self.ingress.addr || self.admin.addr.port() == 0,
+            "admin.addr",
+            "must differ from `ingress.addr`",
+        );
+        check(self.limits.outstanding > 0, "limits.outstanding", "must be at least 1");
+        check(self.limits.flows > 0, "limits.flows", "must be at least 1");
+        check((1..=256).contains(&self.handlers.threads), "handlers.threads", "must be between 1 and 256");
+        check(!self.handlers.idle.is_zero(), "handlers.idle", "must be longer than 0s");
+        check(!self.handlers.suspend_after.is_zero(), "handlers.suspend_after", "must be longer than 0s");
+        check(self.storage.overlay_bytes >= ByteSize::mib(1), "storage.overlay_bytes", "must be at least 1 MiB");
+        check(!self.storage.checkpoint_interval.is_zero(), "storage.checkpoint_interval", "must be longer than 0s");
+        check(
+            self.retention.completed <= RETENTION_MAX,
+            "retention.completed",
+            "must be at most 36500d; results are rows that would never leave the disk",
+        );
+        faults
+    }
+}
+
+/// A hundred years: longer ones are mistakes, and every point in time stays printable.
+const RETENTION_MAX: Duration = Duration::from_secs(36_500 * 86_400);
+
+fn is_host_name(host: &str) -> bool {
+    !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,103 @@
+//! The configuration explained: the annotated default file and the usage text.
+
+use super::source::known;
+
+/// Every setting with its explanation, in the order of the file.
+pub(super) const DOCS: &[(&str, &str)] = &[
+    ("data", "Folder of the node's databases; created when absent."),
+    ("partitions", "Number of partitions of a new data folder, 1 to 1024; fixed once the folder exists."),
+    ("ingress.addr", "Address to listen on for requests, HTTP/1.1 and h2c."),
+    ("ingress.connections_max", "Most open connections; further ones are answered 429 and closed."),
+    ("ingress.body_bytes_max", "Largest request body, at most 8 MiB; larger ones are answered 413."),
+    ("admin.addr", "Address to listen on for operators."),
+    (
+        "admin.allow_remote",
+        "Whether admin.addr may be reachable from other machines. There is no authentication: whoever reaches it \
+         operates the node.",
+    ),
+    (
+        "admin.hosts",
+        "Host names, without port, by which the admin API may be addressed beside loopback names and admin.addr.",
+    ),
+    ("limits.outstanding", "Most requests that wait for their result or acceptance; further ones are answered 429."),
+    ("limits.flows", "Most flows with a running attempt; further ones wait in the log."),
+    ("handlers.threads", "Number of threads that run handlers, 1 to 256."),
+    ("handlers.idle", "An object without work leaves memory after this time."),
+    ("handlers.suspend_after", "A waiting flow leaves memory after this time."),
+    (
+        "storage.overlay_bytes",
+        "Applied changes of all partitions that are kept in memory before they are written in bulk, at least 1 MiB.",
+    ),
+    ("storage.checkpoint_interval", "Applied changes are written in bulk at least this often."),
+    (
+        "retention.completed",
+        "How long results of invocations with an idempotency key and of sends are kept after completion.",
+    ),
+];
+
+/// The default configuration as a TOML file in which every setting is explained. `ops/abide.toml` is a copy.
+#[must_use]
+pub fn annotated_defaults() -> String {
+    let known = known();
+    let mut out = String::from(
+        "# The settings of an Abide node with their defaults. Later sources win: this file (--config FILE or\n\
+         # ABIDE_CONFIG), the environment (ABIDE_SECTION__KEY), flags (--section.key VALUE).\n",
+    );
+    let mut section = "";
+    for (key, doc) in DOCS {
+        let (of, name) = key.rsplit_once('.').unwrap_or(("", key));
+        out.push('\n');
+        if of != section {
+            out.push_str(&format!("[{of}]\n"));
+            section = of;
+        }
+        for line in wrapped(doc, 118) {
+            out.push_str(&format!("# {line}\n"));
+        }
+        let value = known.get(*key).expect("a test compares DOCS with the struct");
+        out.push_str(&format!("{name} = {value}\n"));
+    }
+    out
+}
+
+/// The text for `--help`.
+#[must_use]
+pub fn usage() -> String {
+    let known = known();
+    let mut out = String::from(
+        "Runs an Abide node.\n\n\
+         Options:\n  \
+         --data DIR         folder of the databases\n  \
+         --ingress ADDR     address for requests\n  \
+         --admin ADDR       address for operators\n  \
+         --partitions N     number of partitions of a new data folder\n  \
+         --config FILE      read settings from a TOML file\n  \
+         --help, -h         print this text\n  \
+         --version, -V      print the version\n\n\
+         Every setting can be given in the file, as ABIDE_SECTION__KEY in the environment, or as --section.key VALUE:\n",
+    );
+    for (key, doc) in DOCS {
+        let value = known.get(*key).expect("a test compares DOCS with the struct");
+        out.push_str(&format!("  {key} = {value}\n"));
+        for line in wrapped(doc, 110) {
+            out.push_str(&format!("      {line}\n"));
+        }
+    }
+    out
+}
+
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("one line from the start");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.len() + 1 + word.len() <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}

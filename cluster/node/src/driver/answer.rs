@@ -1,0 +1,51 @@
+//! Results that need no record of their own but depend on records before them.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use abide_host::DirectCall;
+use abide_model::command::Outcome;
+use abide_model::id::{ActivationId, PartitionId};
+
+/// Void activations that are remembered; an older one has no results under way any more.
+const VOID_MAX: usize = 65_536;
+
+pub(super) struct Answers {
+    held: Vec<VecDeque<Held>>,
+    void: BTreeSet<ActivationId>,
+}
+
+/// A result on its way.
+pub(super) struct Held {
+    /// What has to be applied before.
+    pub(super) ticket: u64,
+    pub(super) activation: ActivationId,
+    pub(super) outcome: Outcome,
+    pub(super) call: DirectCall,
+}
+
+impl Answers {
+    pub(super) fn new(partitions: u32) -> Self {
+        Self { held: (0..partitions).map(|_| VecDeque::new()).collect(), void: BTreeSet::new() }
+    }
+
+    pub(super) fn hold(&mut self, partition: PartitionId, held: Held) {
+        self.held[partition.0 as usize].push_back(held);
+    }
+
+    /// Everything the activation made is void.
+    pub(super) fn void(&mut self, activation: ActivationId) {
+        self.void.insert(activation);
+        if self.void.len() > VOID_MAX {
+            self.void.pop_first();
+        }
+    }
+
+    pub(super) fn is_void(&self, activation: ActivationId) -> bool {
+        self.void.contains(&activation)
+    }
+
+    /// The next result of a partition whose records are applied up to `ticket`.
+    pub(super) fn take(&mut self, index: usize, ticket: u64) -> Option<Held> {
+        self.held[index].pop_front_if(|held| held.ticket <= ticket)
+    }
+}

@@ -1,0 +1,131 @@
+//! Checkpoints: a thread writes what the overlays froze, syncs it, and only then the log may be cut (rule P6).
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use abide_model::id::PartitionId;
+use abide_partition::Input;
+use abide_storage::{Checkpoint, LogStore, StateStore, StorageError};
+use crossbeam_channel::{Receiver, Sender};
+
+use super::{Driver, Fatal, Slot};
+
+/// Log entries that stay behind a checkpoint: none. With one voter nobody needs them.
+const KEEP_ENTRIES: u64 = 0;
+
+/// The way to the checkpoint thread.
+pub(super) struct Checkpoints {
+    jobs: Option<Sender<Job>>,
+    done: Receiver<Done>,
+    thread: Option<JoinHandle<()>>,
+    write: Arc<dyn Fn(&Checkpoint) -> Result<(), StorageError> + Send + Sync>,
+}
+
+struct Job {
+    partition: PartitionId,
+    through: u64,
+    checkpoint: Checkpoint,
+}
+
+/// A checkpoint that was written, or was not.
+pub(super) struct Done {
+    partition: PartitionId,
+    through: u64,
+    elapsed: Duration,
+    result: Result<(), StorageError>,
+}
+
+impl Checkpoints {
+    /// Starts the thread over `state`.
+    pub(super) fn start<S: StateStore>(state: Arc<S>) -> Self {
+        // At most one job of each partition is under way, which bounds both queues.
+        let (jobs, queue) = crossbeam_channel::unbounded::<Job>();
+        let (report, done) = crossbeam_channel::unbounded::<Done>();
+        let write: Arc<dyn Fn(&Checkpoint) -> Result<(), StorageError> + Send + Sync> = Arc::new(move |checkpoint| {
+            state.write(checkpoint.writes())?;
+            state.sync()
+        });
+        let run = Arc::clone(&write);
+        let thread = std::thread::Builder::new()
+            .name("abide-checkpoint".into())
+            .spawn(move || {
+                for Job { partition, through, checkpoint } in queue {
+                    let started = Instant::now();
+                    let result = run(&checkpoint);
+                    let failed = result.is_err();
+                    let gone = report.send(Done { partition, through, elapsed: started.elapsed(), result }).is_err();
+                    if failed || gone {
+                        break;
+                    }
+                }
+            })
+            .expect("the system can start a thread");
+        Self { jobs: Some(jobs), done, thread: Some(thread), write }
+    }
+
+    fn submit(&self, job: Job) -> Result<(), Fatal> {
+        let jobs = self.jobs.as_ref().ok_or(Fatal::CheckpointThread)?;
+        jobs.send(job).map_err(|_| Fatal::CheckpointThread)
+    }
+
+    /// The queue of what is finished.
+    pub(super) fn done(&self) -> Receiver<Done> {
+        self.done.clone()
+    }
+
+    /// Ends the thread and writes what every partition has left.
+    pub(super) fn finish<S: StateStore>(&mut self, slots: &mut [Slot<S>]) -> Result<(), Fatal> {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            thread.join().map_err(|_| Fatal::CheckpointThread)?;
+        }
+        for done in self.done.try_iter() {
+            done.result?;
+        }
+        for slot in slots {
+            // The thread has written what was frozen, or its report says why not.
+            slot.partition.end_checkpoint();
+            if let Some((checkpoint, _)) = slot.partition.begin_checkpoint() {
+                (self.write)(&checkpoint)?;
+                slot.partition.end_checkpoint();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<L: LogStore, S: StateStore> Driver<L, S> {
+    /// Begins the checkpoints that are due by size or age.
+    pub(super) fn begin_checkpoints(&mut self) -> Result<(), Fatal> {
+        let total: usize = self.partitions.iter().map(|slot| slot.partition.view().active_bytes()).sum();
+        let by_size = total > self.settings.overlay_bytes;
+        let now = Instant::now();
+        for index in 0..self.partitions.len() {
+            let slot = &mut self.partitions[index];
+            let by_age = now.duration_since(slot.last_checkpoint) > self.settings.checkpoint_interval;
+            if !(by_size || by_age) || slot.partition.view().is_frozen() {
+                continue;
+            }
+            slot.last_checkpoint = now;
+            if let Some((checkpoint, through)) = slot.partition.begin_checkpoint() {
+                let partition = self.partition_id(index);
+                self.checkpoints.submit(Job { partition, through, checkpoint })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A checkpoint is durable: its memory is free, and the log behind it can go.
+    pub(super) fn checkpointed(&mut self, done: Done) -> Result<(), Fatal> {
+        let Done { partition, through, elapsed, result } = done;
+        result?;
+        self.metrics.checkpointed(elapsed);
+        let index = partition.0 as usize;
+        let slot = &mut self.partitions[index];
+        slot.partition.end_checkpoint();
+        let trimmed = slot.partition.log_start();
+        self.metrics.trimmed(through.saturating_sub(KEEP_ENTRIES).saturating_sub(trimmed));
+        self.handle(index, Input::Trim { through: through.saturating_sub(KEEP_ENTRIES) })
+    }
+}

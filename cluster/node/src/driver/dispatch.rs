@@ -1,0 +1,210 @@
+//! Carries out orders, queries and effects.
+
+use abide_host::{Completion, HostEvent, Order, Refusal, Responder};
+use abide_model::command::{Body, Command, Outcome, OutcomeKind, Target};
+use abide_model::effect::Effect;
+use abide_model::id::{ActivationId, InvocationId, Millis, PartitionId, PartitionKey};
+use abide_model::table::{Completions, Invocations, Table as _};
+use abide_model::view::{RawView, ReadError, View};
+use abide_partition::PartitionError;
+use abide_storage::{LogStore, StateStore};
+
+use super::answer::Held;
+use super::event::Query;
+use super::{Driver, Fatal, load};
+
+/// Bits of an activation id that count within a term.
+const ACTIVATION_COUNTER_BITS: u32 = 40;
+
+impl<L: LogStore, S: StateStore> Driver<L, S> {
+    /// An order of a handler thread.
+    pub(super) fn order(&mut self, order: Order) -> Result<(), Fatal> {
+        match order {
+            Order::Propose { partition, body, waiter } => {
+                let request = waiter.map_or(0, |waiter| self.waiters.call(waiter.id, waiter.responder));
+                self.propose(partition, Command { request, body: Some(body) })
+            }
+            Order::Answer { partition, activation, outcome, call } => {
+                let ticket = self.partitions[partition.0 as usize].partition.ticket();
+                self.answers.hold(partition, Held { ticket, activation, outcome, call });
+                Ok(())
+            }
+            Order::Activate { partition, object } => {
+                let index = partition.0 as usize;
+                let term = self.partitions[index].partition.leading().unwrap_or(0);
+                self.activations += 1;
+                let activation = ActivationId((term << ACTIVATION_COUNTER_BITS) | self.activations);
+                let shard = self.host.shard_of(PartitionKey::of(&object.key));
+                let event = load::object(self.partitions[index].partition.view(), object, activation);
+                let event = self.read(partition, event)?;
+                self.outbox[shard].push(event);
+                Ok(())
+            }
+        }
+    }
+
+    /// A query of the ingress, the admin API or a client.
+    pub(super) fn query(&mut self, query: Query) -> Result<(), Fatal> {
+        match query {
+            Query::Call { partition, invoke, responder } => {
+                let Some(id) = invoke.id() else { return Ok(()) };
+                let request = self.waiters.call(id, responder);
+                self.propose(partition, Command { request, body: Some(Body::Invoke(invoke)) })
+            }
+            Query::Send { partition, invoke, responder } => {
+                let request = self.waiters.send(responder);
+                self.propose(partition, Command { request, body: Some(Body::Invoke(invoke)) })
+            }
+            Query::Control { partition, body, responder } => {
+                let request = self.waiters.control(responder);
+                self.propose(partition, Command { request, body: Some(body) })
+            }
+            Query::Attach { partition, id, responder } => self.attach(partition, id, responder),
+            Query::Output { partition, id, responder } => {
+                let found = self.stored(partition, id)?;
+                let known = found.is_some() || self.is_active(partition, id)?;
+                let _ = responder.send(if known { Ok(found) } else { Err(Refusal::NotFound) });
+                Ok(())
+            }
+            Query::Describe { partition, id, responder } => {
+                let details = load::describe(self.view(partition), id);
+                let _ = responder.send(self.read(partition, details)?);
+                Ok(())
+            }
+        }
+    }
+
+    fn attach(&mut self, partition: PartitionId, id: InvocationId, responder: Responder) -> Result<(), Fatal> {
+        if let Some(completion) = self.stored(partition, id)? {
+            let _ = responder.send(Ok(completion));
+        } else if self.is_active(partition, id)? {
+            self.waiters.attach(id, responder);
+        } else {
+            let _ = responder.send(Err(Refusal::NotFound));
+        }
+        Ok(())
+    }
+
+    fn stored(&self, partition: PartitionId, id: InvocationId) -> Result<Option<Completion>, Fatal> {
+        let row = self.read(partition, self.view(partition).get::<Completions>(&id))?;
+        Ok(row.map(|row| Completion {
+            invocation: id,
+            outcome: row.outcome.unwrap_or_default(),
+            expires_at: Some(Millis(row.expires_at)),
+        }))
+    }
+
+    fn is_active(&self, partition: PartitionId, id: InvocationId) -> Result<bool, Fatal> {
+        let row = self.view(partition).get_raw(&Invocations::encode_key(&id));
+        Ok(self.read(partition, row)?.is_some())
+    }
+
+    fn view(&self, partition: PartitionId) -> &abide_storage::Overlay<S> {
+        self.partitions[partition.0 as usize].partition.view()
+    }
+
+    fn read<T>(&self, partition: PartitionId, result: Result<T, ReadError>) -> Result<T, Fatal> {
+        result.map_err(|source| PartitionError::State { partition, source }.into())
+    }
+
+    /// An effect of a committed command.
+    pub(super) fn effect(&mut self, index: usize, effect: Effect) -> Result<(), Fatal> {
+        match effect {
+            Effect::Enqueued { object, work } => {
+                self.tell(work.id, HostEvent::Enqueued { object, work });
+            }
+            Effect::Start { invocation } => {
+                if self.attempts.start(invocation) {
+                    self.start_attempt(index, invocation)?;
+                }
+            }
+            Effect::Notify { invocation, attempt, index, entry } => {
+                self.tell(invocation, HostEvent::Notify { invocation, attempt, index, entry });
+            }
+            Effect::Appended { invocation, attempt } => {
+                self.tell(invocation, HostEvent::Appended { invocation, attempt });
+            }
+            Effect::Abort { invocation, object } => {
+                self.tell(invocation, HostEvent::Abort { invocation, object });
+                self.attempt_over(invocation)?;
+            }
+            Effect::Rested { invocation } => self.attempt_over(invocation)?,
+            Effect::TurnRejected { object, activation } => {
+                self.answers.void(activation);
+                let shard = self.host.shard_of(PartitionKey::of(&object.key));
+                self.outbox[shard].push(HostEvent::Rejected { object, activation });
+            }
+            Effect::StateChanged { object } => {
+                let shard = self.host.shard_of(PartitionKey::of(&object.key));
+                self.outbox[shard].push(HostEvent::StateChanged { object });
+            }
+            Effect::Accepted { request, invocation, known, execute_at } => {
+                self.waiters.accepted(request, invocation, known, execute_at);
+            }
+            Effect::Answered { request, answer } => self.waiters.answered(request, answer),
+            Effect::Completed { invocation, target, outcome, expires_at } => {
+                // A request that was answered from the record is not another execution.
+                if expires_at.is_none() {
+                    self.count_completion(&target, &outcome);
+                }
+                self.waiters.completed(&Completion { invocation, outcome, expires_at });
+                self.attempt_over(invocation)?;
+            }
+            Effect::TimerFired { due, at } => {
+                self.metrics.timer_fired(std::time::Duration::from_millis(at.0.saturating_sub(due.0)));
+            }
+            Effect::Ship { .. } | Effect::Acknowledge { .. } | Effect::TimerSet { .. } => {
+                unreachable!("the partition carries these out itself")
+            }
+        }
+        Ok(())
+    }
+
+    fn count_completion(&self, target: &Target, outcome: &Outcome) {
+        let success = matches!(outcome.kind, Some(OutcomeKind::Success(_)));
+        self.completions.count(&target.service, &target.handler, success);
+    }
+
+    fn attempt_over(&mut self, invocation: InvocationId) -> Result<(), Fatal> {
+        let Some(next) = self.attempts.over(invocation) else { return Ok(()) };
+        let partition = PartitionId::of(next.partition_key, self.settings.partitions);
+        self.start_attempt(partition.0 as usize, next)
+    }
+
+    fn start_attempt(&mut self, index: usize, invocation: InvocationId) -> Result<(), Fatal> {
+        let id = self.partition_id(index);
+        let Some(term) = self.partitions[index].partition.leading() else { return Ok(()) };
+        let attempt = load::attempt(self.partitions[index].partition.view(), id, invocation, term);
+        match self.read(id, attempt)? {
+            Some(attempt) => self.tell(invocation, HostEvent::Start(Box::new(attempt))),
+            // Ended while it waited for a place.
+            None => return self.attempt_over(invocation),
+        }
+        Ok(())
+    }
+
+    /// Tells the handler thread that runs an invocation.
+    fn tell(&mut self, invocation: InvocationId, event: HostEvent) {
+        let shard = self.host.shard_of(invocation.partition_key);
+        self.outbox[shard].push(event);
+    }
+
+    /// Gives the results that waited for the records before them.
+    pub(super) fn answer_held(&mut self) {
+        for index in 0..self.partitions.len() {
+            let applied = self.partitions[index].partition.applied_ticket();
+            while let Some(Held { activation, outcome, call, .. }) = self.answers.take(index, applied) {
+                if self.answers.is_void(activation) {
+                    let Some(id) = call.invoke.id() else { continue };
+                    self.tell(id, HostEvent::Again(Box::new(call)));
+                    continue;
+                }
+                let Some(invocation) = call.invoke.id() else { continue };
+                if let Some(target) = &call.invoke.target {
+                    self.count_completion(target, &outcome);
+                }
+                let _ = call.responder.send(Ok(Completion { invocation, outcome, expires_at: None }));
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What handler threads need of the tables: an object's state with its mailbox, an attempt with its journal.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use abide_host::{HostEvent, Queued, StartAttempt};
+use abide_model::command::Form;
+use abide_model::effect::Work;
+use abide_model::id::{ActivationId, InvocationId, Millis, ObjectId, PartitionId};
+use abide_model::protocol::{Code, Input};
+use abide_model::table::key::KeyWriter;
+use abide_model::table::{
+    Completions, InvocationRow, Invocations, JournalRow, Journals, Mailboxes, Objects, States, Status, Table,
+    TimerKind, Timers,
+};
+use abide_model::view::{ReadError, View};
+use bytes::Bytes;
+
+use crate::engine::InvocationDetails;
+
+/// Mailbox elements that travel with an object's state.
+const QUEUE_MAX: usize = 256;
+/// Due timers are counted up to here.
+const TIMERS_COUNTED_MAX: u64 = 1_000;
+
+/// An object's applied state, and the first of its mailbox.
+pub(super) fn object<V: View>(view: &V, object: ObjectId, activation: ActivationId) -> Result<HostEvent, ReadError> {
+    let row = view.get::<Objects>(&object)?.unwrap_or_default();
+    let fields = fields(view, &object)?;
+    let mut queue = Vec::new();
+    let mut more = false;
+    if !row.is_idle() {
+        let from = Mailboxes::encode_key(&(object.clone(), row.head));
+        let to = Mailboxes::encode_key(&(object.clone(), row.tail));
+        let mut ids = Vec::new();
+        view.scan_bytes::<Mailboxes>(&from, &to, &mut |_, slot| {
+            if ids.len() == QUEUE_MAX {
+                more = true;
+                return ControlFlow::Break(());
+            }
+            ids.extend(InvocationId::from_bytes(&slot.invocation));
+            ControlFlow::Continue(())
+        })?;
+        for id in ids {
+            let row = invocation(view, id)?;
+            let is_flow = row.target.as_ref().is_some_and(|target| target.form() == Form::Flow);
+            let held = is_flow || !matches!(row.status, Some(Status::Queued(_)));
+            queue.push(Queued { work: work(view, id, &row)?, held });
+        }
+    }
+    Ok(HostEvent::Activated { object, activation, version: row.version(), fields, queue, more })
+}
+
+/// An attempt that is due, or `None` when it no longer is.
+pub(super) fn attempt<V: View>(
+    view: &V,
+    partition: PartitionId,
+    id: InvocationId,
+    term: u64,
+) -> Result<Option<StartAttempt>, ReadError> {
+    let Some(row) = view.get::<Invocations>(&id)? else { return Ok(None) };
+    if !matches!(row.status, Some(Status::Running(_))) {
+        return Ok(None);
+    }
+    let target = row.target.clone().unwrap_or_default();
+    let object = target.object();
+    let is_flow = target.form() == Form::Flow;
+    let journal = journal(view, id, if is_flow { row.journal_len } else { 1 })?;
+    let fields = match &object {
+        Some(object) => fields(view, object)?,
+        None => BTreeMap::new(),
+    };
+    let work = input(id, &row, journal.first())?;
+    Ok(Some(StartAttempt {
+        partition,
+        work,
+        object,
+        term,
+        attempt: row.attempt,
+        failures: row.failures,
+        journal: if is_flow { journal } else { Vec::new() },
+        fields,
+    }))
+}
+
+/// Everything known about an invocation.
+pub(super) fn describe<V: View>(view: &V, id: InvocationId) -> Result<Option<InvocationDetails>, ReadError> {
+    if let Some(row) = view.get::<Invocations>(&id)? {
+        let (next_retry_at, scheduled_at) = match row.status {
+            Some(Status::BackingOff(at)) => (Some(Millis(at)), None),
+            Some(Status::Scheduled(at)) => (None, Some(Millis(at))),
+            _ => (None, None),
+        };
+        return Ok(Some(InvocationDetails {
+            id,
+            status: row.status.as_ref().map_or("pending", Status::word),
+            target: row.target.clone().unwrap_or_default(),
+            created_at: Millis(row.created_at),
+            modified_at: Millis(row.modified_at),
+            completed_at: None,
+            attempt: row.attempt,
+            failures: row.failures,
+            last_failure: row.last_failure.clone(),
+            outcome: None,
+            idempotency_key: row.idempotency_key.clone(),
+            invoked_by: InvocationId::from_bytes(&row.invoked_by),
+            journal: journal(view, id, row.journal_len)?,
+            next_retry_at,
+            scheduled_at,
+        }));
+    }
+    Ok(view.get::<Completions>(&id)?.map(|row| InvocationDetails {
+        id,
+        status: "completed",
+        target: row.target.unwrap_or_default(),
+        created_at: Millis(row.created_at),
+        modified_at: Millis(row.completed_at),
+        completed_at: Some(Millis(row.completed_at)),
+        attempt: 0,
+        failures: 0,
+        last_failure: None,
+        outcome: row.outcome,
+        idempotency_key: row.idempotency_key,
+        invoked_by: InvocationId::from_bytes(&row.invoked_by),
+        journal: Vec::new(),
+        next_retry_at: None,
+        scheduled_at: None,
+    }))
+}
+
+/// Timers that should have fired, for the metric. A view that fails to read stops the driver elsewhere.
+pub(super) fn timers_due<V: View>(view: &V, now: Millis) -> u64 {
+    let (from, _) = Timers::whole();
+    let mut to = KeyWriter::new(Timers::TAG);
+    to.u64(now.0.saturating_add(1));
+    let mut count = 0;
+    let _ = view.scan_bytes::<Timers>(&from, &to.finish(), &mut |key, _| {
+        count += u64::from(key.kind != TimerKind::Expire);
+        if count < TIMERS_COUNTED_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    count
+}
+
+fn fields<V: View>(view: &V, object: &ObjectId) -> Result<BTreeMap<String, Bytes>, ReadError> {
+    let mut prefix = KeyWriter::new(States::TAG);
+    prefix.text(&object.service);
+    prefix.text(&object.key);
+    let (from, to) = prefix.prefix_bounds();
+    let mut fields = BTreeMap::new();
+    view.scan_bytes::<States>(&from, &to, &mut |(_, field), row| {
+        fields.insert(field, row.value);
+        ControlFlow::Continue(())
+    })?;
+    Ok(fields)
+}
+
+fn journal<V: View>(view: &V, id: InvocationId, len: u32) -> Result<Vec<JournalRow>, ReadError> {
+    (0..len)
+        .map(|index| {
+            view.get::<Journals>(&(id, index))?
+                .ok_or_else(|| ReadError(format!("entry {index} is missing in the journal of {id}")))
+        })
+        .collect()
+}
+
+fn invocation<V: View>(view: &V, id: InvocationId) -> Result<InvocationRow, ReadError> {
+    view.get::<Invocations>(&id)?.ok_or_else(|| ReadError(format!("invocation {id} is queued but has no row")))
+}
+
+fn work<V: View>(view: &V, id: InvocationId, row: &InvocationRow) -> Result<Work, ReadError> {
+    let entry = view.get::<Journals>(&(id, 0))?;
+    input(id, row, entry.as_ref())
+}
+
+fn input(id: InvocationId, row: &InvocationRow, entry: Option<&JournalRow>) -> Result<Work, ReadError> {
+    let message = entry.ok_or_else(|| ReadError(format!("invocation {id} has no Input entry")))?.message();
+    debug_assert_eq!(message.code, Code::INPUT);
+    let input: Input = message.decode()?;
+    Ok(Work {
+        id,
+        target: row.target.clone().unwrap_or_default(),
+        input: input.value.map(|value| value.content).unwrap_or_default(),
+        headers: input.headers,
+        failures: row.failures,
+    })
+}

@@ -1,0 +1,130 @@
+//! Who waits for what: requests of this node, known to it alone. A waiter that went away is answered into the void.
+
+use std::collections::HashMap;
+
+use abide_host::{Completion, Refusal, Responder};
+use abide_model::effect::Answer;
+use abide_model::error::MAILBOX_FULL;
+use abide_model::id::{InvocationId, Millis};
+use tokio::sync::oneshot;
+
+use crate::engine::Accepted;
+
+#[derive(Default)]
+pub(super) struct Waiters {
+    last_request: u64,
+    completions: HashMap<InvocationId, Vec<Responder>>,
+    requests: HashMap<u64, Request>,
+}
+
+/// What a request number stands for.
+enum Request {
+    Call(InvocationId),
+    Send(oneshot::Sender<Result<Accepted, Refusal>>),
+    Control(oneshot::Sender<Result<Answer, Refusal>>),
+}
+
+impl Waiters {
+    /// A call: answered on completion, or when it is refused.
+    pub(super) fn call(&mut self, id: InvocationId, responder: Responder) -> u64 {
+        self.completions.entry(id).or_default().push(responder);
+        self.request(Request::Call(id))
+    }
+
+    pub(super) fn send(&mut self, responder: oneshot::Sender<Result<Accepted, Refusal>>) -> u64 {
+        self.request(Request::Send(responder))
+    }
+
+    pub(super) fn control(&mut self, responder: oneshot::Sender<Result<Answer, Refusal>>) -> u64 {
+        self.request(Request::Control(responder))
+    }
+
+    pub(super) fn attach(&mut self, id: InvocationId, responder: Responder) {
+        self.completions.entry(id).or_default().push(responder);
+    }
+
+    pub(super) fn accepted(&mut self, request: u64, invocation: InvocationId, known: bool, execute_at: Option<Millis>) {
+        match self.requests.remove(&request) {
+            Some(Request::Send(responder)) => {
+                let _ = responder.send(Ok(Accepted { invocation, known, execute_at }));
+            }
+            // A call waits on for its completion.
+            Some(Request::Call(_) | Request::Control(_)) | None => {}
+        }
+    }
+
+    pub(super) fn answered(&mut self, request: u64, answer: Answer) {
+        match (self.requests.remove(&request), answer) {
+            (Some(Request::Control(responder)), answer) => {
+                let _ = responder.send(Ok(answer));
+            }
+            (Some(Request::Send(responder)), answer) => {
+                let _ = responder.send(Err(refusal(answer)));
+            }
+            (Some(Request::Call(id)), answer) => {
+                let refusal = refusal(answer);
+                for responder in self.completions.remove(&id).unwrap_or_default() {
+                    let _ = responder.send(Err(refusal.clone()));
+                }
+            }
+            (None, _) => {}
+        }
+    }
+
+    pub(super) fn completed(&mut self, completion: &Completion) {
+        for responder in self.completions.remove(&completion.invocation).unwrap_or_default() {
+            let _ = responder.send(Ok(completion.clone()));
+        }
+    }
+
+    fn request(&mut self, request: Request) -> u64 {
+        self.last_request += 1;
+        self.requests.insert(self.last_request, request);
+        self.last_request
+    }
+}
+
+fn refusal(answer: Answer) -> Refusal {
+    match answer {
+        Answer::Refused(failure) if failure.code == u32::from(MAILBOX_FULL.0) => Refusal::MailboxFull,
+        Answer::Refused(failure) => Refusal::Invalid(failure),
+        Answer::NotFound => Refusal::NotFound,
+        Answer::Done | Answer::Appended | Answer::AlreadyCompleted => Refusal::OutcomeUnknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use abide_model::command::Outcome;
+    use abide_model::id::PartitionKey;
+    use abide_model::protocol::Failure;
+
+    fn id() -> InvocationId {
+        InvocationId { partition_key: PartitionKey(1), unique: 1 }
+    }
+
+    #[test]
+    fn all_who_wait_for_an_invocation_get_its_result() {
+        let mut waiters = Waiters::default();
+        let (first, mut one) = oneshot::channel();
+        let (second, mut two) = oneshot::channel();
+        let request = waiters.call(id(), first);
+        waiters.attach(id(), second);
+        waiters.accepted(request, id(), false, None);
+        let completion = Completion { invocation: id(), outcome: Outcome::default(), expires_at: None };
+        waiters.completed(&completion);
+        assert_eq!(one.try_recv().unwrap(), Ok(completion.clone()));
+        assert_eq!(two.try_recv().unwrap(), Ok(completion));
+        assert!(waiters.completions.is_empty() && waiters.requests.is_empty());
+    }
+
+    #[test]
+    fn a_refused_call_is_answered() {
+        let mut waiters = Waiters::default();
+        let (sender, mut receiver) = oneshot::channel();
+        let request = waiters.call(id(), sender);
+        waiters.answered(request, Answer::Refused(Failure::new(u32::from(MAILBOX_FULL.0), "full")));
+        assert_eq!(receiver.try_recv().unwrap(), Err(Refusal::MailboxFull));
+    }
+}

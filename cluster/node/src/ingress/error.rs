@@ -1,0 +1,193 @@
+//! Everything the ingress itself answers with an error, and how each is answered. The one place for status codes.
+
+use abide_host::port::Refusal;
+use abide_model::error::{self, ErrorCode};
+use abide_model::id::InvocationId;
+use abide_model::limits;
+use http::StatusCode;
+
+use super::path::PathError;
+use crate::engine::EngineError;
+use crate::metrics::Rejection;
+
+/// An error made by the ingress, as opposed to the failure of an invocation.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum IngressError {
+    #[error("bad path: {0}")]
+    BadPath(&'static str),
+    #[error("bad path: a segment is not UTF-8 once percent-decoded")]
+    PathEncoding,
+    #[error("service `{0}` not found; bind it when building the server, or check the spelling")]
+    UnknownService(String),
+    #[error("service `{service}` exists, but has no handler `{handler}`")]
+    UnknownHandler { service: String, handler: String },
+    #[error("`{0}` is not a workflow")]
+    NotAWorkflow(String),
+    #[error("the invoked service is not public")]
+    NotPublic,
+    #[error("method not allowed; allowed: {0}")]
+    Method(&'static str),
+    #[error("bad delay: {0}")]
+    BadDelay(String),
+    #[error("bad delay: only sends can be delayed; append `/send` to the path")]
+    DelayOnCall,
+    #[error(
+        "input validation error: expected a body with content-type `application/json`, or no body and no content-type, \
+         but got {0}"
+    )]
+    ContentType(String),
+    #[error("the path with its query is longer than {} bytes", limits::URL_BYTES_MAX)]
+    UrlTooLong,
+    #[error("the request has more than {} headers or {} bytes of them", limits::HEADERS_MAX, limits::HEADER_BYTES_MAX)]
+    HeadersTooLarge,
+    #[error("the body is larger than {limit} bytes")]
+    BodyTooLarge { limit: usize },
+    #[error("the body was not complete in time")]
+    BodyTime,
+    #[error("the bodies being received take as much memory as they may; nothing was accepted, try again later")]
+    BodyBudget,
+    #[error("the body could not be read: {0}")]
+    BodyBroken(String),
+    #[error("the key is longer than {} bytes", limits::KEY_BYTES_MAX)]
+    KeyTooLong,
+    #[error("the idempotency key is longer than {} bytes", limits::IDEMPOTENCY_KEY_BYTES_MAX)]
+    IdempotencyKeyTooLong,
+    #[error("the idempotency key is not UTF-8")]
+    IdempotencyKeyEncoding,
+    #[error("bad invocation id: {0}")]
+    InvocationId(String),
+    #[error("bad awakeable id: {0}")]
+    AwakeableId(String),
+    #[error(
+        "bad target: {0}; expected {{\"target\":\"invocation\",\"invocationId\"}}, \
+         {{\"target\":\"idempotentInvocation\",\"service\",\"key\"?,\"handler\",\"idempotencyKey\"}} or \
+         {{\"target\":\"workflow\",\"workflowName\",\"workflowKey\"}}"
+    )]
+    LookupBody(String),
+    #[error("the rejection's message is not UTF-8")]
+    ReasonEncoding,
+    #[error("the invocation exists but has not completed yet")]
+    NotCompleted,
+    #[error("invocation not found")]
+    InvocationNotFound,
+    #[error("not found")]
+    AttachNotFound,
+    #[error("the node is {0}")]
+    NotReady(&'static str),
+    #[error("{0}")]
+    Engine(EngineError),
+    #[error("{refusal}{}", advice(.refusal, .invocation))]
+    Refused { refusal: Refusal, invocation: InvocationId },
+}
+
+fn advice(refusal: &Refusal, invocation: &InvocationId) -> String {
+    match refusal {
+        Refusal::OutcomeUnknown => format!("; or ask for the result of `{invocation}`"),
+        Refusal::Overloaded
+        | Refusal::MailboxFull
+        | Refusal::ShuttingDown
+        | Refusal::NotFound
+        | Refusal::Invalid(_) => String::new(),
+    }
+}
+
+/// How an error is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Class {
+    /// Status, which is also the `code` of the body.
+    pub(super) status: StatusCode,
+    /// Stable code.
+    pub(super) code: ErrorCode,
+    /// Whether repeating the request a little later may succeed.
+    pub(super) again: bool,
+    /// For the metric, when a limit of the door was exceeded.
+    pub(super) rejection: Option<Rejection>,
+}
+
+impl IngressError {
+    pub(super) fn class(&self) -> Class {
+        let class = |status: u16, code| Class {
+            status: StatusCode::from_u16(status).expect("a literal below"),
+            code,
+            again: false,
+            rejection: None,
+        };
+        let limit = |status, rejection| Class { rejection: Some(rejection), ..class(status, error::TOO_LARGE) };
+        match self {
+            Self::BadPath(_)
+            | Self::PathEncoding
+            | Self::NotAWorkflow(_)
+            | Self::NotPublic
+            | Self::BadDelay(_)
+            | Self::DelayOnCall
+            | Self::BodyBroken(_)
+            | Self::InvocationId(_)
+            | Self::AwakeableId(_)
+            | Self::LookupBody(_)
+            | Self::ReasonEncoding => class(400, error::INVALID_REQUEST),
+            Self::IdempotencyKeyEncoding => {
+                Class { rejection: Some(Rejection::IdempotencyKey), ..class(400, error::INVALID_REQUEST) }
+            }
+            Self::ContentType(_) => class(400, error::WRONG_CONTENT_TYPE),
+            Self::Method(_) => class(405, error::INVALID_REQUEST),
+            Self::UnknownService(_) | Self::UnknownHandler { .. } | Self::InvocationNotFound | Self::AttachNotFound => {
+                class(404, error::NOT_FOUND)
+            }
+            // Not an error of anyone; the code is that of the request being too early.
+            Self::NotCompleted => class(470, error::INVALID_REQUEST),
+            Self::UrlTooLong => limit(414, Rejection::Url),
+            Self::HeadersTooLarge => limit(431, Rejection::Headers),
+            Self::BodyTooLarge { .. } => limit(413, Rejection::Body),
+            Self::KeyTooLong => limit(400, Rejection::Key),
+            Self::IdempotencyKeyTooLong => limit(400, Rejection::IdempotencyKey),
+            Self::BodyTime => Class { rejection: Some(Rejection::BodyTime), ..class(408, error::INVALID_REQUEST) },
+            Self::BodyBudget => {
+                Class { again: true, rejection: Some(Rejection::BodyBudget), ..class(429, error::OVERLOADED) }
+            }
+            Self::NotReady(_) => Class { again: true, ..class(503, error::SHUTTING_DOWN) },
+            Self::Engine(engine) => match engine {
+                EngineError::Refused(refusal) => of_refusal(refusal),
+                EngineError::UnknownService { .. } | EngineError::UnknownHandler { .. } | EngineError::NotFound(_) => {
+                    class(404, engine.code())
+                }
+                EngineError::Invalid { .. } => class(400, engine.code()),
+            },
+            Self::Refused { refusal, .. } => of_refusal(refusal),
+        }
+    }
+
+    /// The invocation the error is about, for `x-restate-id`.
+    pub(super) fn invocation(&self) -> Option<InvocationId> {
+        match self {
+            Self::Refused { invocation, .. } => Some(*invocation),
+            _ => None,
+        }
+    }
+}
+
+fn of_refusal(refusal: &Refusal) -> Class {
+    let (status, again) = match refusal {
+        Refusal::Overloaded | Refusal::MailboxFull => (StatusCode::TOO_MANY_REQUESTS, true),
+        Refusal::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, true),
+        Refusal::OutcomeUnknown => (StatusCode::GATEWAY_TIMEOUT, false),
+        Refusal::NotFound => (StatusCode::NOT_FOUND, false),
+        Refusal::Invalid(failure) => (super::answer::status_of(failure.code), false),
+    };
+    Class { status, code: refusal.code(), again, rejection: None }
+}
+
+impl From<PathError> for IngressError {
+    fn from(error: PathError) -> Self {
+        match error {
+            PathError::Shape(expected) => Self::BadPath(expected),
+            PathError::Encoding => Self::PathEncoding,
+            PathError::UnknownService(name) => Self::UnknownService(name),
+        }
+    }
+}
+
+impl From<EngineError> for IngressError {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}

@@ -1,0 +1,174 @@
+//! Metrics of the driver: the way of commands through log, disk and tables.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use abide_model::id::PartitionId;
+use abide_sdk::Registry;
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use super::UNKNOWN;
+
+/// Handles of the driver, made once.
+pub struct DriverMetrics {
+    proposed: Counter,
+    applied: Counter,
+    entries: Counter,
+    entry_commands: Histogram,
+    fsync_commands: Histogram,
+    fsync: Histogram,
+    commit: Histogram,
+    checkpoints: Counter,
+    checkpoint: Histogram,
+    trimmed: Counter,
+    timers_fired: Counter,
+    timer_late: Histogram,
+    partitions: Vec<PartitionGauges>,
+}
+
+struct PartitionGauges {
+    apply_lag: Gauge,
+    overlay_bytes: Gauge,
+    timers_due: Gauge,
+    outbox: Gauge,
+}
+
+impl DriverMetrics {
+    /// Handles for partitions `p0` to `p<partitions - 1>`.
+    #[must_use]
+    pub fn new(partitions: u32) -> Self {
+        let gauges = |partition: u32| {
+            let partition = PartitionId(partition).to_string();
+            PartitionGauges {
+                apply_lag: gauge!("abide_apply_lag_entries", "partition" => partition.clone()),
+                overlay_bytes: gauge!("abide_overlay_bytes", "partition" => partition.clone()),
+                timers_due: gauge!("abide_timers_due", "partition" => partition.clone()),
+                outbox: gauge!("abide_outbox_messages", "partition" => partition),
+            }
+        };
+        Self {
+            proposed: counter!("abide_commands_proposed_total"),
+            applied: counter!("abide_commands_applied_total"),
+            entries: counter!("abide_log_entries_proposed_total"),
+            entry_commands: histogram!("abide_log_entry_commands"),
+            fsync_commands: histogram!("abide_log_fsync_commands"),
+            fsync: histogram!("abide_log_fsync_seconds"),
+            commit: histogram!("abide_commit_seconds"),
+            checkpoints: counter!("abide_checkpoints_total"),
+            checkpoint: histogram!("abide_checkpoint_seconds"),
+            trimmed: counter!("abide_log_entries_trimmed_total"),
+            timers_fired: counter!("abide_timers_fired_total"),
+            timer_late: histogram!("abide_timer_late_seconds"),
+            partitions: (0..partitions).map(gauges).collect(),
+        }
+    }
+
+    /// An entry of `commands` commands was proposed.
+    pub fn entry_proposed(&self, commands: usize) {
+        self.entries.increment(1);
+        self.proposed.increment(commands as u64);
+        self.entry_commands.record(commands as f64);
+    }
+
+    /// `commands` commands were applied.
+    pub fn applied(&self, commands: usize) {
+        self.applied.increment(commands as u64);
+    }
+
+    /// The log was forced to disk, with `commands` commands that were not on it before.
+    pub fn synced(&self, commands: usize, elapsed: Duration) {
+        self.fsync.record(elapsed.as_secs_f64());
+        self.fsync_commands.record(commands as f64);
+    }
+
+    /// A command was applied this long after it was proposed here.
+    pub fn committed(&self, elapsed: Duration) {
+        self.commit.record(elapsed.as_secs_f64());
+    }
+
+    /// The overlay was written out.
+    pub fn checkpointed(&self, elapsed: Duration) {
+        self.checkpoints.increment(1);
+        self.checkpoint.record(elapsed.as_secs_f64());
+    }
+
+    /// `entries` log entries were removed behind a checkpoint.
+    pub fn trimmed(&self, entries: u64) {
+        self.trimmed.increment(entries);
+    }
+
+    /// A timer fired this long after it was due.
+    pub fn timer_fired(&self, late: Duration) {
+        self.timers_fired.increment(1);
+        self.timer_late.record(late.as_secs_f64());
+    }
+
+    /// Committed entries that are not applied yet.
+    pub fn set_apply_lag(&self, partition: PartitionId, entries: u64) {
+        self.set(partition, |gauges| &gauges.apply_lag, entries);
+    }
+
+    /// Bytes of the partition's overlay.
+    pub fn set_overlay_bytes(&self, partition: PartitionId, bytes: u64) {
+        self.set(partition, |gauges| &gauges.overlay_bytes, bytes);
+    }
+
+    /// Timers that are due and have not fired.
+    pub fn set_timers_due(&self, partition: PartitionId, timers: u64) {
+        self.set(partition, |gauges| &gauges.timers_due, timers);
+    }
+
+    /// Messages in the partition's outbox.
+    pub fn set_outbox(&self, partition: PartitionId, messages: u64) {
+        self.set(partition, |gauges| &gauges.outbox, messages);
+    }
+
+    /// A partition that this node does not know is not counted.
+    fn set(&self, partition: PartitionId, gauge: impl Fn(&PartitionGauges) -> &Gauge, value: u64) {
+        if let Some(gauges) = self.partitions.get(partition.0 as usize) {
+            gauge(gauges).set(value as f64);
+        }
+    }
+}
+
+/// How an invocation ended.
+#[derive(Clone, Copy)]
+struct Outcomes<'a>(&'a str, &'a str);
+
+impl Outcomes<'_> {
+    fn counters(self) -> [Counter; 2] {
+        let Self(service, handler) = self;
+        ["success", "failure"].map(|outcome| {
+            counter!("abide_invocations_completed_total",
+                "service" => service.to_owned(), "handler" => handler.to_owned(), "outcome" => outcome)
+        })
+    }
+}
+
+/// Counters of completed invocations by handler.
+pub struct Completions {
+    services: HashMap<String, HashMap<String, [Counter; 2]>>,
+    unknown: [Counter; 2],
+}
+
+impl Completions {
+    /// Counters of every bound handler.
+    #[must_use]
+    pub fn new(registry: &Registry) -> Self {
+        let services = registry.services().map(|service| {
+            let service = service.descriptor();
+            let handlers = service
+                .handlers
+                .iter()
+                .map(|handler| (handler.name.clone(), Outcomes(&service.name, &handler.name).counters()));
+            (service.name.clone(), handlers.collect())
+        });
+        Self { services: services.collect(), unknown: Outcomes(UNKNOWN, UNKNOWN).counters() }
+    }
+
+    /// Counts the end of an invocation.
+    pub fn count(&self, service: &str, handler: &str, success: bool) {
+        let counters = self.services.get(service).and_then(|handlers| handlers.get(handler)).unwrap_or(&self.unknown);
+        counters[usize::from(!success)].increment(1);
+    }
+}

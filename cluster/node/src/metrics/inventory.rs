@@ -1,0 +1,133 @@
+//! The catalogue of all metrics of a node's process.
+
+use Kind::{Counter, Gauge, Histogram};
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// A present value.
+    Gauge,
+    /// A distribution.
+    Histogram,
+}
+
+impl Kind {
+    /// The word of the Prometheus text format.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricDoc {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// The unit of its values.
+    pub unit: &'static str,
+    /// What it says.
+    pub help: &'static str,
+}
+
+const fn doc(
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    unit: &'static str,
+    help: &'static str,
+) -> MetricDoc {
+    MetricDoc { name, kind, labels, unit, help }
+}
+
+const HANDLER: &[&str] = &["service", "handler"];
+const DOOR: &[&str] = &["door"];
+const PARTITION: &[&str] = &["partition"];
+
+/// All metrics of the process: those of the node, then those of the host.
+pub const INVENTORY: &[MetricDoc] = &ALL;
+
+const ALL: [MetricDoc; NODE.len() + abide_host::metrics::INVENTORY.len()] = {
+    let mut all = [NODE[0]; NODE.len() + abide_host::metrics::INVENTORY.len()];
+    let mut at = 0;
+    while at < all.len() {
+        all[at] = if at < NODE.len() { NODE[at] } else { of_host(&abide_host::metrics::INVENTORY[at - NODE.len()]) };
+        at += 1;
+    }
+    all
+};
+
+const fn of_host(metric: &abide_host::metrics::MetricDoc) -> MetricDoc {
+    let kind = match metric.kind.as_bytes() {
+        b"counter" => Counter,
+        b"gauge" => Gauge,
+        b"histogram" => Histogram,
+        _ => panic!("the host knows three kinds of metrics"),
+    };
+    doc(metric.name, kind, metric.labels, metric.unit, metric.help)
+}
+
+/// The metrics of this crate, by duty.
+#[rustfmt::skip]
+const NODE: &[MetricDoc] = &[
+    doc("abide_build_info", Gauge, &["version"], "", "Always 1; the label is the version of the node."),
+    doc("abide_process_resident_bytes", Gauge, &[], "bytes", "Resident memory of the process."),
+    doc("abide_process_cpu_seconds", Gauge, &[], "seconds", "Processor time of the process since its start, user and system."),
+    doc("abide_process_open_files", Gauge, &[], "files", "Open file descriptors of the process."),
+
+    doc("abide_door_connections", Gauge, DOOR, "connections", "Open connections."),
+    doc("abide_door_requests_in_flight", Gauge, DOOR, "requests", "Requests that are not answered yet."),
+    doc("abide_door_rejections_total", Counter, &["door", "reason"], "requests", "Requests and connections turned away before they reached the engine. Reasons: url, headers, body, body_time, body_budget, key, idempotency_key, connections, head_time, malformed, host."),
+    doc("abide_ingress_requests_total", Counter, &["service", "handler", "class"], "requests", "Answered ingress requests by class of the status code (2xx, 4xx, 5xx, other). Operations that are not invocations have the service `restate`; what is not bound is `unknown`."),
+    doc("abide_ingress_request_seconds", Histogram, HANDLER, "seconds", "Time from the complete request head to the answer; for calls it includes waiting for the result."),
+
+    doc("abide_commands_proposed_total", Counter, &[], "commands", "Commands put into the logs."),
+    doc("abide_commands_applied_total", Counter, &[], "commands", "Commands applied to the tables."),
+    doc("abide_log_entries_proposed_total", Counter, &[], "entries", "Log entries proposed; each carries a batch of commands."),
+    doc("abide_log_entry_commands", Histogram, &[], "commands", "Commands per log entry. Large batches make commands cheap."),
+    doc("abide_log_fsync_commands", Histogram, &[], "commands", "Commands made durable by one fsync."),
+    doc("abide_log_fsync_seconds", Histogram, &[], "seconds", "Time of one write of the logs with its fsync."),
+    doc("abide_commit_seconds", Histogram, &[], "seconds", "Time from a command's proposal to its application on this node."),
+    doc("abide_apply_lag_entries", Gauge, PARTITION, "entries", "Committed log entries that are not applied yet."),
+    doc("abide_overlay_bytes", Gauge, PARTITION, "bytes", "Applied changes in memory that are not checkpointed."),
+    doc("abide_checkpoints_total", Counter, &[], "checkpoints", "Checkpoints written."),
+    doc("abide_checkpoint_seconds", Histogram, &[], "seconds", "Time of one checkpoint."),
+    doc("abide_log_entries_trimmed_total", Counter, &[], "entries", "Log entries removed behind a checkpoint."),
+    doc("abide_timers_due", Gauge, PARTITION, "timers", "Timers that are due and have not fired."),
+    doc("abide_timers_fired_total", Counter, &[], "timers", "Timers that fired."),
+    doc("abide_timer_late_seconds", Histogram, &[], "seconds", "How long after its due time a timer fired."),
+    doc("abide_outbox_messages", Gauge, PARTITION, "messages", "Messages that other partitions have not taken yet."),
+    doc("abide_invocations_completed_total", Counter, &["service", "handler", "outcome"], "invocations", "Invocations that ended; the outcome is success or failure."),
+];
+
+/// [`INVENTORY`] as a Markdown page. `ops/metrics.md` is a copy.
+#[must_use]
+pub fn inventory_table() -> String {
+    let mut out = String::from(
+        "# Metrics\n\n\
+         `GET /metrics` of the admin port, in the Prometheus text format. This page is made from the table in the code; a\n\
+         test compares the two.\n\n\
+         | name | kind | labels | unit | meaning |\n|---|---|---|---|---|\n",
+    );
+    for doc in INVENTORY {
+        out.push_str(&format!(
+            "| `{}` | {} | {} | {} | {} |\n",
+            doc.name,
+            doc.kind.word(),
+            doc.labels.join(", "),
+            doc.unit,
+            doc.help
+        ));
+    }
+    out
+}

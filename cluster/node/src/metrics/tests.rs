@@ -1,0 +1,83 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use abide_model::id::PartitionId;
+use abide_sdk::Registry;
+
+use super::*;
+use crate::config::tests::assert_committed;
+
+#[test]
+fn the_committed_page_is_current() {
+    assert_committed("../../ops/metrics.md", &inventory_table());
+}
+
+#[test]
+fn names_are_unique_and_follow_the_conventions() {
+    let names: BTreeSet<_> = INVENTORY.iter().map(|doc| doc.name).collect();
+    assert_eq!(names.len(), INVENTORY.len());
+    for doc in INVENTORY {
+        assert!(doc.name.starts_with("abide_"), "{}", doc.name);
+        assert_eq!(doc.name.ends_with("_total"), doc.kind == Kind::Counter, "{}", doc.name);
+        let has_buckets = doc.name.ends_with("_seconds") || doc.name.ends_with("_commands");
+        assert!(doc.kind != Kind::Histogram || has_buckets, "{}", doc.name);
+        assert!(doc.help.ends_with('.') && !doc.help.contains('|'), "{}", doc.name);
+    }
+}
+
+/// What the typed handles register is what the inventory says: name, kind and labels.
+#[test]
+fn handles_and_inventory_agree() {
+    let handle = recorder();
+    let driver = DriverMetrics::new(2);
+    driver.entry_proposed(3);
+    driver.applied(3);
+    driver.synced(3, Duration::from_micros(210));
+    driver.committed(Duration::from_micros(300));
+    driver.checkpointed(Duration::from_millis(3));
+    driver.trimmed(5);
+    driver.timer_fired(Duration::from_millis(1));
+    driver.set_apply_lag(PartitionId(1), 4);
+    driver.set_overlay_bytes(PartitionId(1), 4);
+    driver.set_timers_due(PartitionId(1), 4);
+    driver.set_outbox(PartitionId(1), 4);
+    driver.set_outbox(PartitionId(99), 4);
+    Completions::new(&Registry::builder().build()).count("No", "such", true);
+    let door = DoorMetrics::new("ingress");
+    drop(door.enter());
+    door.connections.set(1.0);
+    Rejections::new("ingress").count(Rejection::Body);
+    HandlerMetrics::new("S", "h").answered(404, Duration::from_millis(2));
+
+    let page = render(handle);
+    let mut kinds = BTreeMap::new();
+    for line in page.lines() {
+        if let Some(typed) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = typed.split_once(' ').unwrap();
+            kinds.insert(name.to_owned(), kind.to_owned());
+        }
+    }
+    for doc in INVENTORY.iter().filter(|doc| !doc.name.starts_with("abide_host_")) {
+        assert_eq!(kinds.get(doc.name).map(String::as_str), Some(doc.kind.word()), "{}\n{page}", doc.name);
+        let mut labels: Vec<String> = doc.labels.iter().map(|label| format!("{label}=\"")).collect();
+        if doc.kind == Kind::Histogram {
+            labels.push("le=\"".to_owned());
+        }
+        let line = page.lines().find(|line| line.starts_with(doc.name)).unwrap();
+        assert!(labels.iter().all(|label| line.contains(label)), "{line}");
+    }
+    let documented: BTreeSet<_> = INVENTORY.iter().map(|doc| doc.name).collect();
+    for name in kinds.keys().filter(|name| name.starts_with("abide_")) {
+        assert!(documented.contains(name.as_str()), "{name} is not in the inventory");
+    }
+    assert!(page.contains("abide_ingress_requests_total{service=\"S\",handler=\"h\",class=\"4xx\"} 1"));
+}
+
+#[test]
+fn every_reason_has_its_place() {
+    for (index, reason) in Rejection::ALL.into_iter().enumerate() {
+        assert_eq!(reason as usize, index);
+        let help = INVENTORY.iter().find(|doc| doc.name == "abide_door_rejections_total").unwrap().help;
+        assert!(help.contains(reason.label()), "{}", reason.label());
+    }
+}

@@ -1,0 +1,252 @@
+//! A running node: its threads, in the order in which they depend on each other.
+//!
+//! Starting: data directory, databases, handler threads, driver (every partition leads before anything is served), doors.
+//! Stopping: the same backwards, so that what was accepted is finished or safely in the log.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use abide_host::{Host, HostSettings};
+use abide_sdk::{Client, Registry};
+use abide_storage::{
+    DataDir, DataDirError, Expected, FjallLog, FjallLogSettings, FjallState, FjallStateSettings, StorageError,
+};
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle as TaskHandle;
+
+use crate::client::LocalTransport;
+use crate::config::{Config, ConfigError};
+use crate::driver::{Driver, DriverHandle, DriverSettings, Fatal};
+use crate::engine::Engine;
+use crate::health::{Health, Phase};
+use crate::listener::{BindError, Listener};
+use crate::shutdown::{DRAIN_TIME, Stop};
+use crate::{admin, ingress, metrics, random};
+
+/// Exit code of a process whose log or tables failed: the outcome of requests under way is unknown.
+pub const EXIT_FATAL: i32 = 70;
+/// File in the data directory that says that the disk failed; an operator looks at it before trusting the disk again.
+const DISK_SUSPECT: &str = "DISK-SUSPECT";
+
+/// Why a node did not start. Nothing was changed unless the text says so.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The settings cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data directory was refused.
+    #[error("{0} ({code})", code = .0.code())]
+    DataDir(#[from] DataDirError),
+    /// A database was refused.
+    #[error("{0} ({code})", code = .0.code())]
+    Storage(#[from] StorageError),
+    /// The partitions cannot be opened from what the databases hold.
+    #[error(transparent)]
+    Driver(#[from] Fatal),
+    /// A door could not be opened.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The admin door would be open to the network.
+    #[error(transparent)]
+    OpenToNetwork(#[from] admin::OpenToNetwork),
+    /// The handler threads did not start.
+    #[error(transparent)]
+    Host(#[from] abide_host::StartError),
+    /// The operating system refused a thread or a runtime.
+    #[error("cannot start {what}: {source}")]
+    System {
+        /// What was to be started.
+        what: &'static str,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+}
+
+/// A running node. Dropping it without [`Node::stop`] is a crash: safe, but the next start has more to replay.
+pub struct Node {
+    engine: Engine,
+    stop: Stop,
+    health: Health,
+    ingress: SocketAddr,
+    admin: SocketAddr,
+    doors: Vec<TaskHandle<()>>,
+    runtime: Runtime,
+    host: Host,
+    driver: DriverHandle,
+    driver_thread: JoinHandle<()>,
+    /// Held until everything else is gone.
+    _data: DataDir,
+}
+
+impl Node {
+    /// Starts a node with the handlers in `registry`. Returns when it serves requests. Blocks; do not call it on a
+    /// runtime's worker thread.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(config: &Config, registry: &Registry) -> Result<Self, StartError> {
+        config.validate()?;
+        let recorder = metrics::recorder();
+        let data = open_data(config)?;
+        let log = FjallLog::open(&data.log_dir(), FjallLogSettings::default())?;
+        let state = Arc::new(FjallState::open(&data.state_dir(), FjallStateSettings::default())?);
+        let partitions = data.identity().partitions;
+
+        let (driver, events) = DriverHandle::new(config.limits.outstanding as usize);
+        let host = Host::start(registry.clone(), driver.clone(), host_settings(config, partitions))?;
+        let settings = DriverSettings {
+            partitions,
+            overlay_bytes: config.storage.overlay_bytes.bytes(),
+            checkpoint_interval: config.storage.checkpoint_interval,
+            attempts: config.limits.flows as usize,
+        };
+        let opened = Driver::open(log, &state, settings, events, host.handle(), registry)?;
+        let (ready, is_ready) = std::sync::mpsc::channel::<()>();
+        let suspect = data.path().join(DISK_SUSPECT);
+        let driver_thread = spawn("abide-driver", move || {
+            if let Err(fatal) = opened.run(|| drop(ready)) {
+                give_up(&fatal, &suspect);
+            }
+        })?;
+        // The sender is dropped when every partition leads; a fatal error ends the process.
+        let _ = is_ready.recv();
+
+        let retention = u64::try_from(config.retention.completed.as_millis()).unwrap_or(u64::MAX);
+        let engine = Engine::new(registry.clone(), driver.clone(), host.handle(), partitions, retention);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("abide-doors")
+            .enable_all()
+            .build()
+            .map_err(|source| StartError::System { what: "the runtime of the doors", source })?;
+        let (stop, health) = (Stop::default(), Health::default());
+        let (at_ingress, at_admin) = runtime.block_on(async {
+            let at_ingress = Listener::bind(config.ingress.addr, "ingress").await?;
+            let at_admin = Listener::bind(config.admin.addr, "admin").await?;
+            Ok::<_, BindError>((at_ingress, at_admin))
+        })?;
+        let (ingress, admin) = (at_ingress.addr(), at_admin.addr());
+        let settings = ingress::Settings::from(&config.ingress);
+        let serving = ingress::serve(at_ingress, engine.clone(), settings, health.clone(), stop.clone(), DRAIN_TIME);
+        let door = runtime.spawn(async move {
+            let drained = serving.await;
+            tracing::info!(cut = drained.cut, "ingress closed");
+        });
+        let operating = {
+            let (config, engine) = (config.clone(), engine.clone());
+            let (health, stop) = (health.clone(), stop.clone());
+            async move { admin::serve(at_admin, engine, &config, ingress, recorder.clone(), health, stop, DRAIN_TIME).await }
+        };
+        let office = runtime.spawn(async move {
+            if let Err(error) = operating.await {
+                tracing::error!(%error, "the admin door is closed");
+            }
+        });
+        let upkeep = runtime.spawn(metrics::upkeep(stop.clone()));
+        health.enter(Phase::Ready);
+        Ok(Self {
+            engine,
+            stop,
+            health,
+            ingress,
+            admin,
+            doors: vec![door, office, upkeep],
+            runtime,
+            host,
+            driver,
+            driver_thread,
+            _data: data,
+        })
+    }
+
+    /// The way into the node.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// A typed client inside the process.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::new(Arc::new(LocalTransport::new(self.engine.clone())))
+    }
+
+    /// Where requests are taken.
+    #[must_use]
+    pub fn ingress(&self) -> SocketAddr {
+        self.ingress
+    }
+
+    /// Where operators are served.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The runtime of the doors, for waiting on something beside it.
+    #[must_use]
+    pub fn runtime(&self) -> &tokio::runtime::Handle {
+        self.runtime.handle()
+    }
+
+    /// Stops: no new requests, those in flight finish (at most [`DRAIN_TIME`]), everything is written out. Blocks.
+    pub fn stop(self) {
+        self.health.enter(Phase::Stopping);
+        self.stop.request();
+        self.runtime.block_on(async {
+            for door in self.doors {
+                // A door that panicked is closed as well.
+                let _ = door.await;
+            }
+        });
+        self.host.stop();
+        self.driver.stop();
+        if self.driver_thread.join().is_err() {
+            tracing::error!("the driver ended with a panic; the next start replays the log");
+        }
+        self.runtime.shutdown_background();
+    }
+}
+
+fn open_data(config: &Config) -> Result<DataDir, StartError> {
+    let expected = Expected {
+        cluster: None,
+        node: None,
+        partitions: config.partitions,
+        cluster_id_if_new: format!("cl_{:032x}", random::u128()),
+        node_id_if_new: 1,
+        store_uuid_if_new: format!("{:032x}", random::u128()),
+    };
+    Ok(DataDir::open_or_create(&config.data, &expected)?)
+}
+
+fn host_settings(config: &Config, partitions: u32) -> HostSettings {
+    HostSettings {
+        partitions,
+        threads: config.handlers.threads as usize,
+        idle: config.handlers.idle,
+        suspend_after: config.handlers.suspend_after,
+        mailbox: config.limits.outstanding as usize,
+        ..HostSettings::default()
+    }
+}
+
+fn spawn(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|source| StartError::System { what: name, source })
+}
+
+/// Ends the process at once: what is under way is unknown, and nothing may be acknowledged after it.
+fn give_up(fatal: &Fatal, suspect: &Path) -> ! {
+    tracing::error!(error = %fatal, "cannot go on; the process ends, a restart finds everything that was acknowledged");
+    if matches!(fatal, Fatal::Storage(_)) {
+        // Best effort: the disk may be the very thing that failed.
+        let _ = std::fs::write(suspect, format!("{fatal}\n"));
+    }
+    std::process::exit(EXIT_FATAL)
+}

@@ -1,0 +1,3 @@
+//! Sample applications: [`bank`], [`checkout`] and [`greeter`]. Each is a program in `src/bin`.
+
+pub mod bank;

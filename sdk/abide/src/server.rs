@@ -1,0 +1,173 @@
+//! The node inside a program.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use abide_node::config::{Parsed, usage};
+use abide_node::{Node, shutdown};
+use abide_sdk::{Client, Handlers, Registry, RegistryBuilder, Service};
+use tracing_subscriber::EnvFilter;
+
+pub use abide_node::StartError;
+pub use abide_node::config::Config;
+
+/// Exit code for a command line or configuration that cannot be used.
+const EXIT_USAGE: u8 = 2;
+
+/// The entrance: `Server::builder()`.
+#[derive(Debug)]
+pub struct Server;
+
+impl Server {
+    /// A node without handlers yet.
+    #[must_use]
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder { registry: Registry::builder(), config: Config::default(), hint: None }
+    }
+}
+
+/// What a node is to run.
+pub struct ServerBuilder {
+    registry: RegistryBuilder,
+    config: Config,
+    hint: Option<Hint>,
+}
+
+type Hint = Box<dyn FnOnce(&Running) -> String>;
+
+impl ServerBuilder {
+    /// Binds an object or a service.
+    ///
+    /// # Panics
+    /// When another one is bound under the same name.
+    #[must_use]
+    pub fn bind<T: Handlers>(mut self) -> Self {
+        self.registry = self.registry.bind::<T>();
+        self
+    }
+
+    /// Binds a service that `make` constructs, for handlers that need clients or pools of their own.
+    ///
+    /// # Panics
+    /// When another one is bound under the same name.
+    #[must_use]
+    pub fn bind_with<T: Handlers + Service>(mut self, make: impl Fn() -> T + Send + Sync + 'static) -> Self {
+        self.registry = self.registry.bind_with(make);
+        self
+    }
+
+    /// The settings; the default keeps its data in `./abide-data`. [`ServerBuilder::serve`] reads them from the command
+    /// line and the environment instead.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Text that [`ServerBuilder::serve`] prints once the node is ready, for example requests to try.
+    #[must_use]
+    pub fn hint(mut self, hint: impl FnOnce(&Running) -> String + 'static) -> Self {
+        self.hint = Some(Box::new(hint));
+        self
+    }
+
+    /// Starts the node inside this process and returns when it serves.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(self) -> Result<Running, StartError> {
+        let (config, registry) = (self.config, self.registry.build());
+        // Opening databases blocks.
+        blocking(move || Node::start(&config, &registry)).await.map(Running)
+    }
+
+    /// The `main` of a program that is a node: reads flags, environment and file, prints one line per surface when it is
+    /// ready, runs until SIGTERM or Ctrl-C, and stops cleanly. Run it with `--help` for the settings.
+    #[must_use]
+    pub fn serve(self) -> ExitCode {
+        let config = match Config::parse(std::env::args_os().skip(1), std::env::vars_os()) {
+            Ok(Parsed::Run(config)) => *config,
+            Ok(Parsed::Help) => {
+                println_line(&usage());
+                return ExitCode::SUCCESS;
+            }
+            Ok(Parsed::Version) => {
+                println_line(concat!("abide ", env!("CARGO_PKG_VERSION")));
+                return ExitCode::SUCCESS;
+            }
+            Err(error) => {
+                eprintln!("{error}");
+                return ExitCode::from(EXIT_USAGE);
+            }
+        };
+        init_logging();
+        let running = match Node::start(&config, &self.registry.build()) {
+            Ok(node) => Running(node),
+            Err(error) => {
+                eprintln!("error: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
+        println_line(&format!("ingress  http://{}", running.ingress()));
+        println_line(&format!("admin    http://{}", running.admin()));
+        println_line(&format!("data     {}", config.data.display()));
+        if let Some(hint) = self.hint {
+            println_line(&hint(&running));
+        }
+        if let Err(error) = running.0.runtime().block_on(shutdown::signalled()) {
+            eprintln!("error: cannot wait for signals: {error}");
+            return ExitCode::FAILURE;
+        }
+        running.0.stop();
+        ExitCode::SUCCESS
+    }
+}
+
+/// A node that serves.
+pub struct Running(Node);
+
+impl Running {
+    /// Typed clients inside the process, without HTTP.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.0.client()
+    }
+
+    /// Where requests are taken.
+    #[must_use]
+    pub fn ingress(&self) -> SocketAddr {
+        self.0.ingress()
+    }
+
+    /// Where operators are served.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.0.admin()
+    }
+
+    /// Stops the node: requests in flight finish, everything is written out.
+    pub async fn stop(self) {
+        blocking(move || self.0.stop()).await;
+    }
+}
+
+/// Runs something that blocks on a thread of its own, whatever runtime the caller has.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = sender.send(work());
+    });
+    receiver.await.expect("the thread sends before it ends")
+}
+
+fn init_logging() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    // A program that has set up its own logging keeps it.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+/// The surfaces are the program's output; they must be on the reader's screen before anyone relies on them.
+#[expect(clippy::print_stdout, reason = "this is the output of the program")]
+fn println_line(line: &str) {
+    println!("{line}");
+}

@@ -1,0 +1,95 @@
+//! A request being built.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use abide_model::protocol::Header;
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::TurnCaller;
+use crate::turn::OutgoingSend;
+use crate::wire;
+
+/// Who calls: decides what can be done with a [`Request`].
+pub trait Caller: Clone {}
+
+/// Calls from handlers: they reach private handlers, too.
+#[diagnostic::on_unimplemented(
+    message = "this handler is private",
+    label = "only other handlers can call it",
+    note = "remove `private` from its `#[handler(…)]` to open it to clients"
+)]
+pub trait InsideCaller: Caller {}
+
+impl Caller for TurnCaller<'_> {}
+
+impl InsideCaller for TurnCaller<'_> {}
+
+/// A request to a handler that returns `T` or fails with `E`. Nothing happens before it is sent or awaited.
+#[must_use = "a request does nothing until it is sent or awaited"]
+pub struct Request<C, T, E> {
+    pub(crate) caller: C,
+    pub(crate) target: RequestTarget,
+    /// The encoded argument, or why it does not encode.
+    pub(crate) input: Result<Bytes, String>,
+    pub(crate) idempotency_key: Option<String>,
+    pub(crate) headers: Vec<Header>,
+    result: PhantomData<fn() -> (T, E)>,
+}
+
+/// Whom a request is for.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestTarget {
+    pub(crate) service: String,
+    pub(crate) key: Option<String>,
+    pub(crate) handler: String,
+}
+
+impl<C: Caller, T, E> Request<C, T, E> {
+    /// A request to `service` with this argument; `None` is an empty body.
+    pub fn new<A: Serialize>(
+        caller: C,
+        service: impl Into<String>,
+        key: Option<String>,
+        handler: impl Into<String>,
+        argument: Option<&A>,
+    ) -> Self {
+        let input = argument.map_or(Ok(Bytes::new()), |argument| wire::encode(argument));
+        let target = RequestTarget { service: service.into(), key, handler: handler.into() };
+        Self { caller, target, input, idempotency_key: None, headers: Vec::new(), result: PhantomData }
+    }
+
+    /// Makes repetitions of this request one invocation, as long as its result is kept.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// Adds a request header.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push(Header { key: name.into().to_ascii_lowercase(), value: value.into() });
+        self
+    }
+}
+
+impl<T, E> Request<TurnCaller<'_>, T, E> {
+    /// Sends the request when the turn commits, exactly once.
+    pub fn send(self) {
+        self.send_at(None);
+    }
+
+    /// Sends the request when the turn commits; it starts after `delay`, counted from now.
+    pub fn send_after(self, delay: Duration) {
+        self.send_at(Some(delay));
+    }
+
+    fn send_at(self, delay: Option<Duration>) {
+        let turn = self.caller.turn;
+        let RequestTarget { service, key, handler } = self.target;
+        let Ok(input) = self.input else { return turn.refuse(format!("{service}/{handler}")) };
+        let execute_at = delay.map(|delay| turn.now().plus(wire::millis(delay)));
+        let (idempotency_key, headers) = (self.idempotency_key, self.headers);
+        turn.push(OutgoingSend { service, handler, key, input, execute_at, idempotency_key, headers });
+    }
+}

@@ -1,0 +1,169 @@
+//! The traits behind `#[object]`, `#[service]` and `#[handlers]`: what the macros write can be written by hand.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use abide_model::protocol::Failure;
+use bytes::Bytes;
+
+use crate::service::{
+    Executable, Fields, FlowFuture, HandlerDescriptor, HandlerResult, Instance, Kind, ServiceDescriptor,
+};
+use crate::state::StateError;
+use crate::{Flow, Read, Turn};
+
+/// A named type that handlers can be written for. `#[object]` and `#[service]` implement it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is neither an object nor a service",
+    label = "add `#[object]` or `#[service]` to the struct"
+)]
+pub trait Entity: Sized + 'static {
+    /// Name in paths and journals.
+    const NAME: &'static str;
+    /// Whether it has keys.
+    const KIND: Kind;
+    /// For people, in Markdown.
+    const DOCUMENTATION: Option<&'static str>;
+
+    /// An instance with the stored state.
+    ///
+    /// # Errors
+    /// [`StateError`] when the stored fields do not fit.
+    fn load(fields: &Fields) -> Result<Self, StateError>;
+
+    /// The state to store.
+    ///
+    /// # Errors
+    /// [`StateError`] when a field does not serialize.
+    fn save(&self) -> Result<Fields, StateError>;
+}
+
+/// An [`Entity`] with keys and state per key.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an object",
+    label = "handlers with `&mut self` or `&Read` are for objects",
+    note = "on a service write `fn name(&self, cx: &mut Turn, …)` or `async fn name(&self, cx: &mut Flow, …)`, and call it with `service::<{Self}>()`",
+    note = "or make the struct an object with `#[object]`"
+)]
+pub trait Object: Entity {}
+
+/// An [`Entity`] without key and state.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a service",
+    label = "`&self` with `&mut Turn` is for services",
+    note = "on an object write `&mut self` with `&mut Turn` to change it, or `&self` with `&Read` to only read it; call it with `object::<{Self}>(key)`",
+    note = "or make the struct a service with `#[service]`"
+)]
+pub trait Service: Entity {}
+
+/// The handlers of an [`Entity`]. `#[handlers]` implements it.
+///
+/// `handler` is an index into [`Handlers::handlers`]; the platform calls the method that fits the handler's form and
+/// access, so only the ones in use need an implementation.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no handlers",
+    label = "write its handlers in an `impl` block with `#[handlers]`"
+)]
+pub trait Handlers: Entity {
+    /// What the handlers are.
+    fn handlers() -> Vec<HandlerDescriptor>;
+
+    /// Runs an exclusive turn or a service's turn.
+    fn turn(&mut self, handler: usize, cx: &mut Turn, input: Bytes) -> HandlerResult {
+        let _ = (cx, input);
+        Err(misdirected::<Self>(handler))
+    }
+
+    /// Runs a shared turn.
+    fn read(&self, handler: usize, cx: &Read, input: Bytes) -> HandlerResult {
+        let _ = (cx, input);
+        Err(misdirected::<Self>(handler))
+    }
+
+    /// Runs a flow.
+    fn flow<'a>(
+        &'a mut self,
+        handler: usize,
+        cx: &'a mut Flow,
+        input: Bytes,
+    ) -> Pin<Box<dyn Future<Output = HandlerResult> + 'a>> {
+        let _ = (cx, input);
+        Box::pin(std::future::ready(Err(misdirected::<Self>(handler))))
+    }
+}
+
+pub(crate) fn misdirected<T: Entity>(handler: usize) -> Failure {
+    Failure::new(500, format!("handler number {handler} of `{}` cannot be run in this way", T::NAME))
+}
+
+type Make<T> = Box<dyn Fn(&Fields) -> Result<T, StateError> + Send + Sync>;
+
+/// [`Executable`] of a typed entity.
+pub struct Executor<T> {
+    descriptor: ServiceDescriptor,
+    make: Make<T>,
+}
+
+impl<T: Handlers> Executor<T> {
+    /// Instances come from [`Entity::load`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with(T::load)
+    }
+
+    /// Instances come from `make`.
+    #[must_use]
+    pub fn with(make: impl Fn(&Fields) -> Result<T, StateError> + Send + Sync + 'static) -> Self {
+        let descriptor = ServiceDescriptor {
+            name: T::NAME.to_owned(),
+            kind: T::KIND,
+            handlers: T::handlers(),
+            documentation: T::DOCUMENTATION.map(str::to_owned),
+        };
+        Self { descriptor, make: Box::new(make) }
+    }
+}
+
+impl<T: Handlers> Default for Executor<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Handlers> Executable for Executor<T> {
+    fn descriptor(&self) -> &ServiceDescriptor {
+        &self.descriptor
+    }
+
+    fn instantiate(&self, fields: &Fields) -> Result<Box<dyn Instance>, StateError> {
+        (self.make)(fields).map(|entity| Box::new(Held(entity)) as Box<dyn Instance>)
+    }
+}
+
+/// [`Instance`] of a typed entity.
+struct Held<T>(T);
+
+impl<T: Handlers> Instance for Held<T> {
+    fn fields(&self) -> Result<Fields, StateError> {
+        self.0.save()
+    }
+
+    fn turn(&mut self, handler: usize, cx: &mut Turn, input: Bytes) -> HandlerResult {
+        let result = self.0.turn(handler, cx, input);
+        match cx.refused() {
+            None => result,
+            Some(callee) => Err(Failure::new(500, format!("the argument of a message to `{callee}` does not encode"))),
+        }
+    }
+
+    fn read(&self, handler: usize, cx: &Read, input: Bytes) -> HandlerResult {
+        self.0.read(handler, cx, input)
+    }
+
+    fn flow(mut self: Box<Self>, handler: usize, mut cx: Flow, input: Bytes) -> FlowFuture {
+        Box::pin(async move {
+            let result = self.0.flow(handler, &mut cx, input).await;
+            (self as Box<dyn Instance>, result)
+        })
+    }
+}

@@ -1,0 +1,175 @@
+//! What a seed decides before its first event: topology, constants, workload, faults.
+
+use std::str::FromStr;
+
+use crate::rng::Rng;
+
+/// A deliberate fault of the simulated shell or store that the checks have to notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Canary {
+    /// The log acknowledges syncs that it does not do.
+    SkipFsync,
+    /// Effects and answers leave before the write is durable.
+    AckBeforeCommit,
+    /// The state store forgets how many messages of another partition were taken.
+    DropTaken,
+    /// The state store forgets retained results.
+    DropCompletions,
+    /// The shell lets time pass early when a timer waits.
+    EarlyTimers,
+    /// The host gives results of an old attempt the number of the new one.
+    IgnoreFence,
+    /// The state store swaps neighbours in a mailbox.
+    SwapFifo,
+    /// A delivery whose command is committed is proposed again under fresh numbers.
+    RepeatMessages,
+}
+
+impl Canary {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::SkipFsync,
+        Self::AckBeforeCommit,
+        Self::DropTaken,
+        Self::DropCompletions,
+        Self::EarlyTimers,
+        Self::IgnoreFence,
+        Self::SwapFifo,
+        Self::RepeatMessages,
+    ];
+
+    /// The name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SkipFsync => "skip-fsync",
+            Self::AckBeforeCommit => "ack-before-commit",
+            Self::DropTaken => "drop-taken",
+            Self::DropCompletions => "drop-completions",
+            Self::EarlyTimers => "early-timers",
+            Self::IgnoreFence => "ignore-fence",
+            Self::SwapFifo => "swap-fifo",
+            Self::RepeatMessages => "repeat-messages",
+        }
+    }
+}
+
+impl FromStr for Canary {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|canary| canary.name() == text).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|canary| canary.name()).collect();
+            format!("`{text}` is not a canary; there are: {}", names.join(", "))
+        })
+    }
+}
+
+/// Everything that is fixed for a run. Chances are in 10,000.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) partitions: u32,
+    pub(crate) clients: u64,
+    /// Requests of all clients together.
+    pub(crate) requests: u64,
+    pub(crate) accounts: u64,
+    /// Keys of each other object service.
+    pub(crate) keys: u64,
+    /// Longest delay between two parts of the node, in ms.
+    pub(crate) delay_ms: u64,
+    /// Longest write to the log, in ms.
+    pub(crate) fsync_ms: u64,
+    /// Applied entries after which a partition is checkpointed.
+    pub(crate) checkpoint_entries: u64,
+    /// Bytes of raft entries that stay in memory.
+    pub(crate) entry_cache_bytes: usize,
+    /// Proposals that a partition's queue takes before clients are refused.
+    pub(crate) inbox_max: usize,
+    /// Turns that an activation runs ahead of their commit.
+    pub(crate) speculation: usize,
+    /// Relative frequency of each kind of request, see `client`.
+    pub(crate) mix: [u64; 12],
+    pub(crate) faults: Faults,
+    pub(crate) canary: Option<Canary>,
+}
+
+/// Chances of faults: of each event for crashes, otherwise of each thing that can go wrong.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Faults {
+    /// The machine loses power.
+    pub(crate) power: u64,
+    /// The process dies.
+    pub(crate) kill: u64,
+    /// A write to the log fails, with unknown outcome.
+    pub(crate) log_error: u64,
+    /// A write to the state store fails, with unknown outcome.
+    pub(crate) state_error: u64,
+    /// The clock jumps, at each tick.
+    pub(crate) clock: u64,
+    /// A message between partitions is lost.
+    pub(crate) drop: u64,
+    /// A message between partitions arrives twice.
+    pub(crate) duplicate: u64,
+    /// User code panics.
+    pub(crate) panic: u64,
+    /// A record of an attempt that is over arrives late.
+    pub(crate) stale: u64,
+    /// An idle object is forgotten by the host.
+    pub(crate) passivate: u64,
+    /// A request of a client is repeated before it is answered.
+    pub(crate) impatience: u64,
+}
+
+impl Config {
+    /// The configuration of `seed`: each fault class is on with a probability of one half, then at its own rate.
+    pub(crate) fn draw(seed: u64, canary: Option<Canary>) -> Self {
+        let mut rng = Rng::stream(seed, "config");
+        let mut class = |low: u64, high: u64| {
+            let (on, rate) = (rng.chance(5_000), rng.range(low, high));
+            if on { rate } else { 0 }
+        };
+        let mut faults = Faults {
+            power: class(5, 60),
+            kill: class(5, 60),
+            log_error: class(50, 300),
+            state_error: class(100, 500),
+            clock: class(20, 300),
+            drop: class(100, 2_000),
+            duplicate: class(100, 3_000),
+            panic: class(100, 2_500),
+            stale: class(500, 5_000),
+            passivate: class(100, 2_000),
+            impatience: class(100, 1_500),
+        };
+        let mut rng = Rng::stream(seed, "topology");
+        match canary {
+            Some(Canary::SkipFsync | Canary::AckBeforeCommit) => faults.power = faults.power.max(20),
+            Some(Canary::DropTaken | Canary::DropCompletions | Canary::SwapFifo) => faults.kill = faults.kill.max(20),
+            Some(Canary::IgnoreFence) => (faults.panic, faults.stale) = (2_000, 5_000),
+            Some(Canary::EarlyTimers | Canary::RepeatMessages) | None => {}
+        }
+        let mut mix = [0; 12];
+        for weight in &mut mix {
+            *weight = if rng.chance(7_000) { rng.range(1, 10) } else { 0 };
+        }
+        if mix.iter().all(|weight| *weight == 0) {
+            mix[0] = 1;
+        }
+        Self {
+            partitions: u32::try_from(rng.range(1, 4)).unwrap_or(1),
+            clients: rng.range(1, 8),
+            requests: rng.range(20, 90),
+            accounts: rng.range(2, 5),
+            keys: rng.range(1, 4),
+            delay_ms: rng.range(0, 4),
+            fsync_ms: if rng.chance(5_000) { rng.range(1, 60) } else { 1 },
+            checkpoint_entries: rng.range(2, 24),
+            entry_cache_bytes: if rng.chance(5_000) { 0 } else { 64 << 10 },
+            inbox_max: if rng.chance(3_000) { 4 } else { 1_000 },
+            speculation: usize::try_from(rng.range(1, 8)).unwrap_or(1),
+            mix,
+            faults,
+            canary,
+        }
+    }
+}

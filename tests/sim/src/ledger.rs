@@ -1,0 +1,127 @@
+//! What the world outside the node saw: kept in memory that no fault reaches.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use abide_model::command::{Outcome, OutcomeKind};
+use abide_model::id::InvocationId;
+use abide_model::protocol::{Code, Notification, NotificationId};
+use abide_model::table::JournalRow;
+use bytes::Bytes;
+
+use crate::names;
+use crate::violation::{Check, Invariant, check};
+
+/// One life of an invocation id: an idempotent one may be accepted again after its result is forgotten.
+pub(crate) type Life = (InvocationId, u64);
+
+/// The ledger.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// The longest journal seen of each life.
+    journals: BTreeMap<Life, Vec<(u32, Bytes)>>,
+    /// Results of user code that were seen in a journal.
+    runs: BTreeMap<(Life, u32), Bytes>,
+    /// How often user code ran.
+    pub(crate) executions: u64,
+    /// Results of idempotent requests, with the log time until which they hold.
+    kept: BTreeMap<InvocationId, (Outcome, u64)>,
+    /// Sums that counters answered, by counter.
+    sums: BTreeMap<String, BTreeMap<String, InvocationId>>,
+    /// Requests that were acknowledged.
+    pub(crate) acknowledged: BTreeSet<InvocationId>,
+}
+
+impl Ledger {
+    /// An attempt was handed this journal (I4, I5).
+    pub(crate) fn journal(&mut self, life: Life, journal: &[JournalRow]) -> Check {
+        let known = self.journals.entry(life).or_default();
+        let mut notes = BTreeSet::new();
+        for (index, row) in journal.iter().enumerate() {
+            let code = row.message().code;
+            if code.is_notification() && code != Code::SIGNAL {
+                let note: Notification = row.message().decode().unwrap_or_default();
+                if let Some(NotificationId::Completion(completion)) = note.id {
+                    check(notes.insert(completion), Invariant::I4EffectOnce, || {
+                        format!("{}: completion {completion} has two results in the journal", life.0)
+                    })?;
+                    if code == Code::RUN_DONE {
+                        let first = self.runs.entry((life, completion)).or_insert_with(|| row.payload.clone());
+                        check(*first == row.payload, Invariant::I4EffectOnce, || {
+                            format!("{}: the result of step {completion} changed", life.0)
+                        })?;
+                    }
+                }
+            }
+            let entry = (row.code, row.payload.clone());
+            match known.get(index) {
+                Some(before) => check(*before == entry, Invariant::I5JournalAppendOnly, || {
+                    format!("{}: entry {index} was {before:?} and is {entry:?}", life.0)
+                })?,
+                None => known.push(entry),
+            }
+        }
+        check(known.len() == journal.len(), Invariant::I5JournalAppendOnly, || {
+            format!("{}: the journal had {} entries and has {}", life.0, known.len(), journal.len())
+        })
+    }
+
+    /// User code is about to run for `completion` of `life` (I4).
+    pub(crate) fn execute(&mut self, life: Life, completion: u32) -> Check {
+        self.executions += 1;
+        check(!self.runs.contains_key(&(life, completion)), Invariant::I4EffectOnce, || {
+            format!("{}: step {completion} runs again although its result is recorded", life.0)
+        })
+    }
+
+    /// A client got a result at `log_time` (I3, I2).
+    pub(crate) fn answered(
+        &mut self,
+        id: InvocationId,
+        service: &str,
+        key: Option<&str>,
+        outcome: &Outcome,
+        retention: Option<u64>,
+        log_time: u64,
+    ) -> Check {
+        if let Some(retention) = retention.filter(|_| !is_ordered(outcome)) {
+            if let Some((first, until)) = self.kept.get(&id).filter(|(_, until)| log_time < *until) {
+                check(first == outcome, Invariant::I3Idempotent, || {
+                    format!("{id}: the result was {first:?} (kept until {until}) and is {outcome:?} at {log_time}")
+                })?;
+            }
+            // Completed now or earlier: it holds at least from when it was first seen, less the time it had waited.
+            self.kept.entry(id).or_insert_with(|| (outcome.clone(), 0));
+            let _ = retention;
+        }
+        if let (names::COUNTER, Some(OutcomeKind::Success(sum)), Some(key)) = (service, &outcome.kind, key) {
+            let sum = String::from_utf8_lossy(sum).into_owned();
+            let owner = *self.sums.entry(key.to_owned()).or_default().entry(sum.clone()).or_insert(id);
+            check(owner == id || retention.is_some(), Invariant::I2Linearizable, || {
+                format!("counter {key} answered {sum} to both {owner} and {id}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The result of an idempotent invocation is kept until this log time, as told by the node.
+    pub(crate) fn keeps(&mut self, id: InvocationId, outcome: &Outcome, until: u64) -> Check {
+        if let Some((first, known)) = self.kept.get(&id) {
+            check(first == outcome || until != *known, Invariant::I3Idempotent, || {
+                format!("{id}: kept until {until}, the result was {first:?} and is {outcome:?}")
+            })?;
+        }
+        self.kept.insert(id, (outcome.clone(), until));
+        Ok(())
+    }
+
+    /// How many sums of counter `key` clients have seen.
+    pub(crate) fn highest_sum(&self, key: &str) -> i64 {
+        let sums = self.sums.get(key).into_iter().flat_map(BTreeMap::keys);
+        sums.filter_map(|sum| sum.parse().ok()).max().unwrap_or(0)
+    }
+}
+
+/// Whether an operator's order ended it: of those that had not begun nothing is kept.
+fn is_ordered(outcome: &Outcome) -> bool {
+    matches!(&outcome.kind, Some(OutcomeKind::Failure(failure)) if failure.code == 409 && failure.message != names::CANCELLED)
+}

@@ -1,0 +1,37 @@
+//! What happened, a line per event: a rolling hash always, the text on request.
+
+use crate::rng::fold;
+
+/// The record of one run.
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    hash: u64,
+    lines: u64,
+    verbose: bool,
+    time: u64,
+}
+
+impl Trace {
+    pub(crate) fn new(verbose: bool) -> Self {
+        Self { verbose, ..Self::default() }
+    }
+
+    pub(crate) fn set_time(&mut self, time: u64) {
+        self.time = time;
+    }
+
+    /// Adds a line.
+    #[expect(clippy::print_stdout, reason = "the printed trace is what was asked for")]
+    pub(crate) fn line(&mut self, text: std::fmt::Arguments<'_>) {
+        let line = format!("{:>9} {text}", self.time);
+        self.hash = fold(self.hash, line.as_bytes());
+        self.lines += 1;
+        if self.verbose {
+            println!("{line}");
+        }
+    }
+
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+}

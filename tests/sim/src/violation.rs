@@ -1,0 +1,59 @@
+//! What a run can be found guilty of.
+
+use std::fmt;
+
+/// The promises of `durability.md` that one node can keep or break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invariant {
+    /// Acknowledged work is never lost.
+    I1NoLostWork,
+    /// Reads and writes of an object behave as if one at a time.
+    I2Linearizable,
+    /// One idempotency key, one invocation, one result.
+    I3Idempotent,
+    /// A journal position takes effect once.
+    I4EffectOnce,
+    /// Journals only grow, and a replay meets what it wrote.
+    I5JournalAppendOnly,
+    /// One end per invocation, and it never changes.
+    I6CompletedOnce,
+    /// Order of acceptance is order of execution; one exclusive handler per key.
+    I7Fifo,
+    /// Equal log, equal state.
+    I9Determinism,
+    /// A committed entry never changes.
+    I10LogAgreement,
+    /// Timers: not early, once, none lost.
+    I13Timers,
+    /// Messages between partitions arrive once and in order.
+    I16Exchange,
+    /// Money is neither made nor lost.
+    I17Conservation,
+    /// After the faults stop, everything ends.
+    L6Progress,
+    /// The node stopped although nothing was wrong with its disks.
+    Stopped,
+}
+
+/// A broken promise.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// Which.
+    pub invariant: Invariant,
+    /// What was seen.
+    pub text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.invariant, self.text)
+    }
+}
+
+/// Ends the run unless `holds`.
+pub(crate) fn check(holds: bool, invariant: Invariant, text: impl FnOnce() -> String) -> Check {
+    if holds { Ok(()) } else { Err(Violation { invariant, text: text() }) }
+}
+
+/// Nothing found, or the first thing that was.
+pub(crate) type Check<T = ()> = Result<T, Violation>;
