@@ -166,10 +166,6 @@ impl World {
         self.rows.row::<Invocations>(&id).unwrap_or_else(|| panic!("{id} has no row"))
     }
 
-    pub(crate) fn knows(&self, id: InvocationId) -> bool {
-        self.rows.row::<Invocations>(&id).is_some()
-    }
-
     /// The word for where an invocation is.
     pub(crate) fn status(&self, id: InvocationId) -> &'static str {
         match (self.rows.row::<Invocations>(&id), self.rows.row::<Completions>(&id)) {

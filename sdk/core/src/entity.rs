@@ -41,8 +41,8 @@ pub trait Entity: Sized + 'static {
 /// An [`Entity`] with keys and state per key.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an object",
-    label = "handlers with `&mut self` or `&Read` are for objects",
-    note = "on a service write `fn name(&self, cx: &mut Turn, …)` or `async fn name(&self, cx: &mut Flow, …)`, and call it with `service::<{Self}>()`",
+    label = "not an object",
+    note = "handlers with `&mut self` or `&Read` are for objects; on a service write `fn name(&self, cx: &mut Turn, …)` or `async fn name(&self, cx: &mut Flow, …)`, and call it with `service::<{Self}>()`",
     note = "or make the struct an object with `#[object]`"
 )]
 pub trait Object: Entity {}
@@ -50,8 +50,8 @@ pub trait Object: Entity {}
 /// An [`Entity`] without key and state.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a service",
-    label = "`&self` with `&mut Turn` is for services",
-    note = "on an object write `&mut self` with `&mut Turn` to change it, or `&self` with `&Read` to only read it; call it with `object::<{Self}>(key)`",
+    label = "not a service",
+    note = "`&self` with `&mut Turn` is for services; on an object write `&mut self` with `&mut Turn` to change it, or `&self` with `&Read` to only read it; call it with `object::<{Self}>(key)`",
     note = "or make the struct a service with `#[service]`"
 )]
 pub trait Service: Entity {}

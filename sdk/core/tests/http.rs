@@ -78,7 +78,7 @@ fn a_call_names_service_key_and_handler() {
 #[test]
 fn the_handlers_own_error_comes_back_typed() {
     let (client, _served) = server(
-        "HTTP/1.1 500 Internal Server Error\r\nx-restate-error-source: invocation\r\ncontent-length: 109\r\n\r\n\
+        "HTTP/1.1 500 Internal Server Error\r\nx-restate-error-source: invocation\r\nconnection: close\r\n\r\n\
          {\"code\":500,\"message\":\"overdrawn by 3\",\"source\":\"invocation\",\"metadata\":{\"abide-error\":\"{\\\"Overdrawn\\\":3}\"}}",
     );
     let result = block_on(client.object::<Account>("alice").withdraw(3).into_future());

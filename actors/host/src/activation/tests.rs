@@ -275,7 +275,8 @@ fn a_flow_holds_the_place_and_reads_go_on() {
     let mut bench = Bench::ready();
     let flow = bench.enqueue_elsewhere("trip", "");
     bench.apply();
-    let mut behind = bench.call("add", "1");
+    let first_behind = bench.fresh();
+    let mut behind = bench.call_as(first_behind, "add", "1");
     let mut also_behind = bench.call("add", "1");
     let mut read = bench.call("get", "");
     bench.apply();
@@ -288,6 +289,37 @@ fn a_flow_holds_the_place_and_reads_go_on() {
     bench.port.world().kill(flow);
     bench.apply();
     assert_eq!((behind.hear(), also_behind.hear()), (value("11"), value("12")));
+    assert_eq!(runs(first_behind, "turn"), 1, "nothing behind a flow runs ahead");
+}
+
+#[test]
+fn a_direct_call_does_not_overtake_one_on_its_way_into_the_mailbox() {
+    let mut bench = Bench::ready();
+    let flow = bench.enqueue_elsewhere("trip", "");
+    bench.apply();
+    let mut placed = bench.call("add", "1");
+    bench.port.world().kill(flow);
+    // The flow's end is told and the state loaded before the placed call is in the log of this model.
+    bench.deliver();
+    let late = bench.fresh();
+    let mut late_caller = bench.call_as(late, "add", "10");
+    bench.apply();
+    assert_eq!((placed.hear(), late_caller.hear()), (value("1"), value("11")));
+    assert_eq!(runs(late, "turn"), 1);
+}
+
+#[test]
+fn a_placed_request_that_never_appears_is_not_waited_for() {
+    let mut bench = Bench::ready();
+    let flow = bench.enqueue_elsewhere("trip", "");
+    bench.apply();
+    let _lost = bench.call("add", "1");
+    bench.port.world().log.clear();
+    let Phase::Ready(ready) = &mut bench.activation.phase else { panic!("ready") };
+    assert!(!ready.queue.is_clear(bench.now));
+    ready.queue.pop();
+    assert!(!ready.queue.is_clear(bench.now), "flow {flow} is gone, the request is on its way");
+    assert!(ready.queue.is_clear(bench.now + Duration::from_secs(2)));
 }
 
 #[test]

@@ -160,6 +160,18 @@ fn a_flow_sleeps_is_put_away_and_comes_back() {
 }
 
 #[test]
+fn a_suspension_says_what_its_attempt_has_seen() {
+    let bench = Bench::new(HostSettings { suspend_after: Duration::from_millis(150), ..HostSettings::default() });
+    let flow = id("steps-seen", 1);
+    bench.start(flow, GREETER, None, "steps", "");
+    eventually("it sleeps", || bench.journal(flow).contains(&Code::SLEEP));
+    // Somebody else's sleep: entry 4 of the journal, and nothing that the flow waits for.
+    bench.port.act(|world| world.wake(flow, SLEEP_IN_STEPS + 100));
+    eventually("it is suspended", || matches!(bench.status(flow), Some(Status::Suspended(_))));
+    assert_eq!(bench.port.world().suspended_having_seen, 5);
+}
+
+#[test]
 fn a_flow_in_memory_is_told() {
     let bench = Bench::new(HostSettings::default());
     let flow = id("steps-told", 1);

@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) completed: HashMap<InvocationId, Outcome>,
     /// Ids with an idempotency key that are known.
     pub(crate) known: HashSet<InvocationId>,
+    /// What the last suspension said that its attempt had seen.
+    pub(crate) suspended_having_seen: u32,
     /// Commands applied, by kind.
     pub(crate) applied: BTreeMap<&'static str, usize>,
     /// Results that were repeated by several attempts, for counting.
@@ -470,6 +472,7 @@ impl World {
                 }
                 Code::SUSPENSION => {
                     row.status = Status::Suspended(raw.decode().expect("well-formed"));
+                    self.suspended_having_seen = append.seen;
                     return;
                 }
                 Code::PROPOSE_RUN_COMPLETION => {

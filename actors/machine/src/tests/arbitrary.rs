@@ -1,0 +1,240 @@
+//! Commands of all kinds, well-formed or not, about a few invocations and objects, so that they get into each other's
+//! way.
+
+use abide_model::command::{
+    Append, Attach, AttemptFailed, Body, Control, Deliver, FieldChange, FireTimers, FlowMessage, Invoke, LeaderStart,
+    Next, OutboxAck, Outcome, Parcel, ParcelBody, Response, Signal, Sink, StateVersion, Target, Turn,
+};
+use abide_model::id::{AwakeableId, InvocationId};
+use abide_model::protocol::{Code, Failure, InvocationTarget, SendSignal, SignalId, SignalResult, Value};
+use abide_model::table::{Direction, Invocations, Objects, Sequences};
+use bytes::Bytes;
+use proptest::option;
+use proptest::prelude::*;
+
+use crate::testing::*;
+
+/// A command, and by how much time moves before it.
+pub(super) type Timed = (u64, Body);
+
+pub(super) fn commands(most: usize) -> impl Strategy<Value = Vec<Timed>> {
+    prop::collection::vec((prop_oneof![3 => Just(0), 1 => 0..300u64], body()), 1..most)
+}
+
+/// Numbers that a command has to know, where it has [`KNOWN`], become those of the world: most commands come from somebody
+/// who is up to date.
+pub(super) fn aim(world: &World, mut body: Body) -> Body {
+    let row = |id: &Bytes| InvocationId::from_bytes(id).and_then(|id| world.rows.row::<Invocations>(&id));
+    let term_and_attempt = |id: &Bytes, term: &mut u64, attempt: &mut u32| {
+        if *term == u64::from(KNOWN) {
+            *term = world.machine.leader_term();
+        }
+        if *attempt == KNOWN {
+            *attempt = row(id).map_or(0, |row| row.attempt);
+        }
+    };
+    match &mut body {
+        Body::Append(it) => term_and_attempt(&it.id, &mut it.term, &mut it.attempt),
+        Body::AttemptFailed(it) => term_and_attempt(&it.id, &mut it.term, &mut it.attempt),
+        Body::Turn(it) => {
+            let target = match &it.accept {
+                Some(invoke) => invoke.target.clone(),
+                None => row(&it.id).and_then(|row| row.target),
+            };
+            if let (Some(base), Some(object)) = (&mut it.base, target.and_then(|target| target.object()))
+                && base.version == u64::from(KNOWN)
+            {
+                *base = world.rows.row::<Objects>(&object).unwrap_or_default().version();
+            }
+        }
+        Body::Deliver(it) if it.first == u64::from(KNOWN) => {
+            let taken = (Direction::Taken, it.from_partition());
+            it.first = world.rows.row::<Sequences>(&taken).unwrap_or_default().last + 1;
+        }
+        _ => {}
+    }
+    body
+}
+
+/// Stands for the number that is right.
+const KNOWN: u32 = 77;
+
+fn terms() -> impl Strategy<Value = u64> {
+    prop_oneof![9 => Just(u64::from(KNOWN)), 1 => 0..4u64]
+}
+
+fn attempts() -> impl Strategy<Value = u32> {
+    prop_oneof![9 => Just(KNOWN), 1 => 0..4u32]
+}
+
+fn body() -> impl Strategy<Value = Body> {
+    let fail = (ids(), option::weighted(0.3, invokes()), terms(), attempts(), next()).prop_map(
+        |(id, accept, term, attempt, next)| {
+            // Mostly the same id, as it should be.
+            let id = accept.as_ref().map_or(id, |invoke| invoke.id.clone());
+            let failure = Some(Failure::new(500, "boom"));
+            Body::AttemptFailed(AttemptFailed { id, accept, term, attempt, failure, next })
+        },
+    );
+    let append = (ids(), terms(), attempts(), prop::collection::vec(messages(), 0..6), 0..6u32)
+        .prop_map(|(id, term, attempt, messages, seen)| Body::Append(Append { id, term, attempt, messages, seen }));
+    let firsts = prop_oneof![6 => Just(u64::from(KNOWN)), 2 => 0..6u64, 1 => Just(u64::MAX)];
+    let deliver = (0..3u32, firsts, prop::collection::vec(parcels(), 0..4))
+        .prop_map(|(from, first, messages)| Body::Deliver(Deliver { from, first, messages }));
+    prop_oneof![
+        1 => (1..4u64).prop_map(|term| Body::LeaderStart(LeaderStart { term })),
+        6 => invokes().prop_map(Body::Invoke),
+        6 => turns().prop_map(Body::Turn),
+        12 => append,
+        4 => fail,
+        3 => signals().prop_map(Body::Signal),
+        3 => controls().prop_map(Body::Control),
+        4 => Just(Body::FireTimers(FireTimers {})),
+        3 => deliver,
+        1 => (0..3u32, prop_oneof![0..4u64, Just(u64::MAX)])
+            .prop_map(|(by, up_to)| Body::OutboxAck(OutboxAck { by, up_to })),
+    ]
+}
+
+fn ids() -> impl Strategy<Value = Bytes> {
+    prop_oneof![
+        12 => (1..7u128).prop_map(|n| bytes(id(n))),
+        2 => (1..3u128).prop_map(|n| bytes(far(n))),
+        1 => prop::collection::vec(any::<u8>(), 0..30).prop_map(Bytes::from),
+    ]
+}
+
+fn targets() -> impl Strategy<Value = Option<Target>> {
+    let some = prop::sample::select(vec![
+        turn_on("k"),
+        turn_on("k"),
+        turn_on("q"),
+        flow_on("k"),
+        flow_on("q"),
+        reader(),
+        watcher(),
+        plain_turn(),
+        plain_flow(),
+    ]);
+    prop_oneof![30 => some.prop_map(Some), 1 => Just(None), 1 => (any::<i32>(), any::<i32>())
+        .prop_map(|(access, form)| Some(Target { access, form, ..turn_on("k") }))]
+}
+
+fn sinks() -> impl Strategy<Value = Sink> {
+    (ids(), 0..5u32, prop_oneof![Just(u32::from(Code::CALL_DONE.0)), any::<u32>()])
+        .prop_map(|(caller, completion, code)| Sink { caller, completion, code })
+}
+
+prop_compose! {
+    fn invokes()(
+        id in ids(),
+        target in targets(),
+        execute_at in prop_oneof![4 => Just(0), 1 => 0..2000u64, 1 => Just(u64::MAX)],
+        retention_ms in prop_oneof![2 => Just(0), 2 => 1..500u64, 1 => Just(u64::MAX)],
+        keyed: bool,
+        sink in option::weighted(0.3, sinks()),
+    ) -> Invoke {
+        let idempotency_key = keyed.then(|| "ik".to_owned());
+        Invoke { id, target, execute_at, retention_ms, idempotency_key, sink, ..Invoke::default() }
+    }
+}
+
+fn next() -> impl Strategy<Value = Option<Next>> {
+    prop_oneof![
+        3 => prop_oneof![0..300u64, Just(u64::MAX)].prop_map(|ms| Some(Next::RetryAfter(ms))),
+        1 => Just(Some(Next::Pause(true))),
+        1 => Just(Some(Next::Fail(true))),
+        1 => Just(None),
+    ]
+}
+
+prop_compose! {
+    fn turns()(
+        (id, accept) in (ids(), option::weighted(0.5, invokes())),
+        activation in 9..11u64,
+        base in option::weighted(0.9, (prop_oneof![4 => Just(u64::from(KNOWN)), 1 => 0..4u64], 0..11u64)),
+        changes in prop::collection::vec(("[ab]", option::of(0..9u8)), 0..3),
+        sends in prop::collection::vec(invokes(), 0..3),
+        outcome in option::of(Just(ok("ok"))),
+    ) -> Turn {
+        let id = accept.as_ref().map_or(id, |invoke| invoke.id.clone());
+        let base = base.map(|(version, writer)| StateVersion { version, writer: if version == 0 { 0 } else { writer } });
+        let change = |(field, value): (String, Option<u8>)| {
+            FieldChange { field, value: value.map(|byte| Bytes::from(vec![byte])) }
+        };
+        Turn { id, accept, activation, base, changes: changes.into_iter().map(change).collect(), sends, outcome }
+    }
+}
+
+fn signal_ids() -> impl Strategy<Value = Option<SignalId>> {
+    prop_oneof![
+        4 => prop::sample::select(vec![1u32, 17]).prop_map(|index| Some(SignalId::Index(index))),
+        1 => Just(Some(SignalId::Name("s".into()))),
+        1 => Just(None),
+    ]
+}
+
+fn signals() -> impl Strategy<Value = Signal> {
+    (ids(), signal_ids(), option::of(Just(SignalResult::Value(Value::default()))))
+        .prop_map(|(target, signal, result)| Signal { target, signal, result })
+}
+
+fn controls() -> impl Strategy<Value = Control> {
+    (ids(), 0..3i32).prop_map(|(target, verb)| Control { target, verb })
+}
+
+fn parcels() -> impl Strategy<Value = Parcel> {
+    let attach = || {
+        (ids(), option::weighted(0.9, sinks())).prop_map(|(target, sink)| Attach { target, sink })
+    };
+    let outcome = option::of(Just(Outcome::default()));
+    prop_oneof![
+        invokes().prop_map(ParcelBody::Invoke),
+        (option::weighted(0.9, sinks()), outcome)
+            .prop_map(|(sink, outcome)| ParcelBody::Response(Response { sink, outcome })),
+        signals().prop_map(ParcelBody::Signal),
+        controls().prop_map(ParcelBody::Control),
+        attach().prop_map(ParcelBody::Attach),
+        attach().prop_map(ParcelBody::Peek),
+    ]
+    .prop_map(Parcel::new)
+}
+
+fn messages() -> impl Strategy<Value = FlowMessage> {
+    let about = |code: Code| {
+        (1..7u128, 0..5u32).prop_map(move |(n, completion)| {
+            let invocation_id = id(n).to_string();
+            message(code, &InvocationTarget { invocation_id, result_completion_id: completion, ..Default::default() })
+        })
+    };
+    let send_signal = (1..7u128, signal_ids()).prop_map(|(n, signal_id)| {
+        let target_invocation_id = id(n).to_string();
+        message(Code::SEND_SIGNAL, &SendSignal { target_invocation_id, signal_id, ..SendSignal::default() })
+    });
+    let awakeable = (1..7u128).prop_map(|n| {
+        let awakeable_id = AwakeableId { invocation: id(n), signal: 17 }.to_string();
+        let command = abide_model::protocol::CompleteAwakeable { awakeable_id, ..Default::default() };
+        message(Code::COMPLETE_AWAKEABLE, &command)
+    });
+    let wild = (prop_oneof![0..0x0420u32, 0x8000..0x8014u32, any::<u32>()], prop::collection::vec(any::<u8>(), 0..12))
+        .prop_map(|(code, payload)| FlowMessage { code, payload: payload.into(), callee: None });
+    prop_oneof![
+        3 => Just(output("x")),
+        1 => Just(end()),
+        4 => (0..5u32).prop_map(run),
+        4 => (0..5u32).prop_map(|completion| ran(completion, "r")),
+        4 => (900..1800u64, 0..5u32).prop_map(|(until, completion)| sleep(until, completion)),
+        4 => "[ab]".prop_map(|field| set_state(&field, "f")),
+        1 => Just(message(Code::CLEAR_ALL_STATE, &abide_model::protocol::PlainCommand::default())),
+        1 => Just(message(Code::GET_LAZY_STATE_KEYS, &abide_model::protocol::PlainCommand::default())),
+        4 => (invokes(), 0..5u32).prop_map(|(callee, first)| call(callee, first)),
+        2 => (invokes(), 0..5u32).prop_map(|(callee, first)| one_way(callee, first)),
+        2 => (prop::collection::vec(0..5u32, 0..3), prop::collection::vec(prop::sample::select(vec![1u32, 17]), 0..2))
+            .prop_map(|(completions, signals)| suspend(&completions, &signals)),
+        1 => about(Code::ATTACH_INVOCATION),
+        1 => about(Code::GET_INVOCATION_OUTPUT),
+        1 => send_signal,
+        1 => awakeable,
+        1 => wild,
+    ]
+}

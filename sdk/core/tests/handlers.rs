@@ -1,0 +1,269 @@
+//! What `#[object]`, `#[service]` and `#[handlers]` make of a type, run without a platform.
+
+extern crate abide_sdk as abide;
+
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use abide::client::{Accepted, AcceptedStatus, BoxFuture, OutgoingRequest, Transport, TransportError};
+use abide::prelude::*;
+use abide::service::{Fields, Kind};
+use abide::{Registry, TurnStart, UnknownTarget};
+use abide_model::command::{Access, Form};
+use abide_model::id::PartitionKey;
+use abide_model::protocol::{Failure, Metadata};
+use bytes::Bytes;
+
+type BankResult<T> = Result<T, BankError>;
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum BankError {
+    Overdrawn { by: i64 },
+}
+
+impl std::fmt::Display for BankError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self::Overdrawn { by } = self;
+        write!(f, "overdrawn by {by}")
+    }
+}
+
+impl HandlerError for BankError {
+    fn code(&self) -> u16 {
+        422
+    }
+}
+
+/// Somebody's money.
+#[object(name = "bank.Account")]
+#[derive(Debug, Clone)]
+struct Account {
+    balance: i64,
+    #[serde(rename = "isClosed")]
+    closed: bool,
+}
+
+#[handlers]
+impl Account {
+    /// Takes money out.
+    fn withdraw(&mut self, cx: &mut Turn, amount: i64) -> BankResult<i64> {
+        self.balance -= amount;
+        cx.service::<Mailer>().mail((cx.key().to_owned(), self.balance)).send_after(Duration::from_millis(5));
+        if self.balance < 0 {
+            return Err(BankError::Overdrawn { by: -self.balance });
+        }
+        Ok(self.balance)
+    }
+
+    #[handler(
+        name = "getBalance",
+        private,
+        retry(initial = "1s", factor = 3.0, max_interval = "1h", max_attempts = 5, exhausted = "fail")
+    )]
+    fn balance(&self, _cx: &Read) -> i64 {
+        self.current()
+    }
+
+    fn close(&mut self, _: &mut Turn) {
+        self.closed = true;
+    }
+
+    async fn report(&self, _cx: &mut Flow, _: Option<String>) -> i64 {
+        std::future::ready(self.balance).await
+    }
+
+    fn current(&self) -> i64 {
+        self.balance
+    }
+}
+
+#[service]
+struct Mailer;
+
+#[handlers]
+impl Mailer {
+    fn mail(&self, cx: &mut Turn, (to, balance): (String, i64)) -> String {
+        format!("{to} {balance} {}", cx.random() != cx.random())
+    }
+}
+
+struct Pool(String);
+
+#[service(bound_with)]
+struct Database {
+    pool: Arc<Pool>,
+}
+
+#[handlers]
+impl Database {
+    fn name(&self, _cx: &mut Turn) -> String {
+        self.pool.0.clone()
+    }
+}
+
+fn registry() -> Registry {
+    let pool = Arc::new(Pool("main".to_owned()));
+    Registry::builder()
+        .bind::<Account>()
+        .bind::<Mailer>()
+        .bind_with(move || Database { pool: Arc::clone(&pool) })
+        .build()
+}
+
+fn start() -> TurnStart {
+    let id = InvocationId { partition_key: PartitionKey(1), unique: 2 };
+    TurnStart { id, key: Some("alice".to_owned()), headers: vec![], now: Millis(1_000), seed: id.seed() }
+}
+
+#[test]
+fn descriptors_say_what_the_signatures_say() {
+    let registry = registry();
+    let account = registry.get("bank.Account").unwrap().descriptor();
+    assert_eq!((account.kind, account.documentation.as_deref()), (Kind::Object, Some("Somebody's money.")));
+    let handlers: Vec<_> =
+        account.handlers.iter().map(|handler| (handler.name.as_str(), handler.access, handler.form)).collect();
+    assert_eq!(
+        handlers,
+        [
+            ("withdraw", Access::Exclusive, Form::Turn),
+            ("getBalance", Access::Shared, Form::Turn),
+            ("close", Access::Exclusive, Form::Turn),
+            ("report", Access::Shared, Form::Flow),
+        ]
+    );
+    assert_eq!(account.handlers[0].documentation.as_deref(), Some("Takes money out."));
+    assert!(account.handlers[0].public && !account.handlers[1].public);
+    let retry = account.handlers[1].retry.unwrap();
+    assert_eq!((retry.initial, retry.max_attempts), (Duration::from_secs(1), Some(5)));
+    assert_eq!((retry.max_interval, retry.exhausted), (Duration::from_secs(3600), Exhausted::Fail));
+    let mailer = registry.get("Mailer").unwrap().descriptor();
+    assert_eq!((mailer.kind, mailer.handlers[0].access), (Kind::Service, Access::Shared));
+    assert_eq!(registry.services().count(), 3);
+}
+
+#[test]
+fn unknown_targets_name_what_is_missing() {
+    let missing = |service, handler| registry().handler(service, handler).err().unwrap();
+    assert_eq!(missing("Nope", "x"), UnknownTarget::Service { name: "Nope".to_owned() });
+    assert_eq!(missing("Mailer", "x").to_string(), "service `Mailer` has no handler `x`");
+}
+
+#[test]
+fn a_turn_changes_state_and_sends() {
+    let (service, handler) = registry().handler("bank.Account", "withdraw").unwrap();
+    let stored: Fields = [("balance".to_owned(), Bytes::from_static(b"100"))].into();
+    let mut instance = service.instantiate(&stored).unwrap();
+    let mut cx = Turn::new(start());
+    assert_eq!(instance.turn(handler, &mut cx, Bytes::from_static(b"30")), Ok(Bytes::from_static(b"70")));
+    let sends = cx.into_sends();
+    assert_eq!((sends[0].service.as_str(), sends[0].handler.as_str()), ("Mailer", "mail"));
+    assert_eq!(sends[0].input, Bytes::from_static(br#"["alice",70]"#));
+    assert_eq!((sends[0].execute_at, sends[0].key.as_deref()), (Some(Millis(1_005)), None));
+    assert_eq!(instance.fields().unwrap()["balance"], Bytes::from_static(b"70"));
+
+    let failure = instance.turn(handler, &mut Turn::new(start()), Bytes::from_static(b"71")).unwrap_err();
+    let metadata = vec![Metadata { key: "abide-error".to_owned(), value: r#"{"Overdrawn":{"by":1}}"#.to_owned() }];
+    assert_eq!(failure, Failure { code: 422, message: "overdrawn by 1".to_owned(), metadata });
+    let read = instance.read(1, &Read::new(start()), Bytes::new());
+    assert_eq!(read, Ok(Bytes::from_static(b"-1")));
+    assert_eq!(instance.turn(2, &mut Turn::new(start()), Bytes::new()), Ok(Bytes::new()));
+    assert_eq!(instance.fields().unwrap()["isClosed"], Bytes::from_static(b"true"));
+}
+
+#[test]
+fn wrong_arguments_are_refused_with_a_400() {
+    let service = registry().handler("bank.Account", "withdraw").unwrap().0;
+    let mut instance = service.instantiate(&Fields::new()).unwrap();
+    let before = instance.fields().unwrap();
+    let failure = instance.turn(0, &mut Turn::new(start()), Bytes::new()).unwrap_err();
+    assert_eq!(failure.code, 400);
+    assert!(failure.message.starts_with("argument of `withdraw`"), "{}", failure.message);
+    let failure = instance.turn(2, &mut Turn::new(start()), Bytes::from_static(b"1")).unwrap_err();
+    assert_eq!(failure, Failure::new(400, "`close` takes no argument: send an empty body"));
+    assert_eq!(instance.fields().unwrap(), before);
+    let stored: Fields = [("balance".to_owned(), Bytes::from_static(b"{}"))].into();
+    let error = service.instantiate(&stored).err().unwrap();
+    assert!(error.to_string().starts_with("state of `bank.Account`, field `balance`"), "{error}");
+}
+
+#[test]
+fn services_are_made_by_default_or_by_a_function() {
+    let registry = registry();
+    let run = |service: &str, input: &'static [u8]| {
+        let mut instance = registry.get(service).unwrap().instantiate(&Fields::new()).unwrap();
+        instance.turn(0, &mut Turn::new(start()), Bytes::from_static(input))
+    };
+    assert_eq!(run("Mailer", br#"["bob",5]"#), Ok(Bytes::from_static(br#""bob 5 true""#)));
+    assert_eq!(run("Database", b""), Ok(Bytes::from_static(br#""main""#)));
+}
+
+/// Answers everything with one answer and remembers what it was asked.
+struct Canned {
+    answer: Result<Bytes, TransportError>,
+    asked: Mutex<Vec<OutgoingRequest>>,
+}
+
+impl Transport for Canned {
+    fn call(&self, request: OutgoingRequest) -> BoxFuture<'_, Result<Bytes, TransportError>> {
+        self.asked.lock().unwrap().push(request);
+        Box::pin(async { self.answer.clone() })
+    }
+
+    fn send(&self, request: OutgoingRequest) -> BoxFuture<'_, Result<Accepted, TransportError>> {
+        self.asked.lock().unwrap().push(request);
+        Box::pin(async { Ok(Accepted { id: start().id, status: AcceptedStatus::Accepted }) })
+    }
+
+    fn attach(&self, _: InvocationId) -> BoxFuture<'_, Result<Bytes, TransportError>> {
+        Box::pin(async { self.answer.clone() })
+    }
+
+    fn output(&self, _: InvocationId) -> BoxFuture<'_, Result<Option<Bytes>, TransportError>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+fn client(answer: Result<Bytes, TransportError>) -> (Client, Arc<Canned>) {
+    let transport = Arc::new(Canned { answer, asked: Mutex::default() });
+    (Client::new(Arc::clone(&transport) as Arc<dyn Transport>), transport)
+}
+
+fn now<F: IntoFuture>(future: F) -> F::Output {
+    let mut future = Box::pin(future.into_future());
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("not ready"),
+    }
+}
+
+#[test]
+fn clients_are_typed() {
+    let (client, transport) = client(Ok(Bytes::from_static(b"70")));
+    let result: Result<i64, CallError<BankError>> =
+        now(client.object::<Account>("alice").withdraw(30).idempotency_key("tx-1"));
+    assert_eq!(result, Ok(70));
+    let asked = transport.asked.lock().unwrap().pop().unwrap();
+    assert_eq!(
+        (asked.service.as_str(), asked.key.as_deref(), asked.handler.as_str()),
+        ("bank.Account", Some("alice"), "withdraw")
+    );
+    assert_eq!((asked.input, asked.idempotency_key.as_deref()), (Bytes::from_static(b"30"), Some("tx-1")));
+    assert_eq!(now(client.object::<Account>("alice").close().send()).unwrap().id, start().id);
+    assert_eq!(transport.asked.lock().unwrap().pop().unwrap().input, Bytes::new());
+    assert_eq!(now(client.invocation(start().id).attach::<i64>()), Ok(70));
+    assert_eq!(now(client.invocation(start().id).output::<i64>()), Ok(None));
+}
+
+#[test]
+fn errors_of_calls_are_typed() {
+    let failure = abide::macro_support::failure_of(BankError::Overdrawn { by: 2 });
+    let (domain, _) = client(Err(TransportError::Failure(failure)));
+    let result = now(domain.object::<Account>("a").withdraw(1));
+    assert_eq!(result, Err(CallError::Domain(BankError::Overdrawn { by: 2 })));
+    let (killed, _) = client(Err(TransportError::Failure(Failure::new(409, "killed"))));
+    let result = now(killed.object::<Account>("a").withdraw(1));
+    assert_eq!(result, Err(CallError::Terminal { code: 409, message: "killed".to_owned() }));
+    let (odd, _) = client(Ok(Bytes::from_static(b"{}")));
+    let Err(CallError::Terminal { message, .. }) = now(odd.object::<Account>("a").withdraw(1)) else { panic!() };
+    assert!(message.starts_with("the result is not a `i64`"), "{message}");
+}

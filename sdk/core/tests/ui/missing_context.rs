@@ -1,0 +1,18 @@
+extern crate abide_sdk as abide;
+
+use abide::prelude::*;
+
+#[object]
+struct Account {
+    balance: i64,
+}
+
+#[handlers]
+impl Account {
+    #[handler(name = "add")]
+    fn deposit(&mut self, amount: i64) -> i64 {
+        self.balance + amount
+    }
+}
+
+fn main() {}
