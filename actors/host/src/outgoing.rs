@@ -2,7 +2,6 @@
 
 use abide_model::command::{FlowMessage, Invoke, Target};
 use abide_model::id::{InvocationId, Millis, PartitionKey};
-use abide_model::limits;
 use abide_model::protocol::{Call, Code, Failure, Header, OneWayCall, RawMessage};
 use abide_sdk::service::Kind;
 use abide_sdk::turn::OutgoingSend;
@@ -21,8 +20,8 @@ struct Wish<'a> {
     headers: Vec<Header>,
     execute_at: Millis,
     idempotency_key: Option<String>,
-    /// Whether nobody waits for the result.
-    one_way: bool,
+    /// Whether the result may be asked for later, by the id that a flow was told.
+    attachable: bool,
 }
 
 /// The invocation that a turn sends.
@@ -38,7 +37,7 @@ pub(crate) fn send<P: Port>(env: &Env<P>, caller: InvocationId, send: OutgoingSe
         headers: send.headers,
         execute_at: send.execute_at.unwrap_or_default(),
         idempotency_key: send.idempotency_key,
-        one_way: true,
+        attachable: false,
     };
     resolve(env, caller, wish)
 }
@@ -63,7 +62,7 @@ pub(crate) fn message<P: Port>(
                 headers: call.headers,
                 execute_at: Millis(0),
                 idempotency_key: call.idempotency_key,
-                one_way: false,
+                attachable: false,
             })
             .map(|wish| resolve(env, caller, wish))
         }
@@ -77,7 +76,7 @@ pub(crate) fn message<P: Port>(
                 headers: call.headers,
                 execute_at: Millis(call.invoke_time),
                 idempotency_key: call.idempotency_key,
-                one_way: true,
+                attachable: true,
             })
             .map(|wish| resolve(env, caller, wish))
         }
@@ -112,7 +111,7 @@ fn resolve<P: Port>(env: &Env<P>, caller: InvocationId, wish: Wish<'_>) -> Resul
             InvocationId::fresh(partition_key, env.now(), env.random.u128())
         }
     };
-    let retained = wish.one_way || wish.idempotency_key.is_some();
+    let retained = wish.attachable || wish.idempotency_key.is_some();
     Ok(Invoke {
         id: Bytes::copy_from_slice(&id.to_bytes()),
         target: Some(Target {
@@ -125,7 +124,7 @@ fn resolve<P: Port>(env: &Env<P>, caller: InvocationId, wish: Wish<'_>) -> Resul
         input: wish.input,
         headers: wish.headers,
         execute_at: wish.execute_at.0,
-        retention_ms: if retained { limits::RETENTION_DEFAULT_MS } else { 0 },
+        retention_ms: if retained { env.settings.retention_ms } else { 0 },
         idempotency_key: wish.idempotency_key,
         sink: None,
         invoked_by: Bytes::copy_from_slice(&caller.to_bytes()),

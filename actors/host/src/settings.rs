@@ -32,6 +32,8 @@ pub struct HostSettings {
     pub stop_timeout: Duration,
     /// What follows failed attempts of handlers that say nothing about it.
     pub retry: RetryPolicy,
+    /// How long results that may be asked for later are kept, in ms. Default 24 h.
+    pub retention_ms: u64,
     /// Makes fresh ids and jitter repeatable, for tests. Default: from the operating system.
     pub seed: Option<u64>,
 }
@@ -49,6 +51,7 @@ impl Default for HostSettings {
             load_timeout: Duration::from_secs(10),
             stop_timeout: Duration::from_secs(5),
             retry: RetryPolicy::default(),
+            retention_ms: abide_model::limits::RETENTION_DEFAULT_MS,
             seed: None,
         }
     }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use abide_host::HostHandle;
 use abide_model::command::{Body, Command, OutboxAck};
-use abide_model::id::PartitionId;
+use abide_model::id::{InvocationId, PartitionId};
 use abide_partition::{Input, Output, Partition, PartitionError, PartitionSettings};
 use abide_sdk::Registry;
 use abide_storage::{LogBatch, LogStore, LogWrite, Overlay, StateStore, StorageError};
@@ -83,6 +83,8 @@ pub(crate) struct Driver<L, S> {
     waiters: Waiters,
     answers: Answers,
     attempts: Attempts,
+    /// Invocations whose attempt became due in this turn.
+    starts: VecDeque<InvocationId>,
     checkpoints: Checkpoints,
     activations: u64,
     deferred: VecDeque<DeferredAck>,
@@ -139,6 +141,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             waiters: Waiters::default(),
             answers: Answers::new(settings.partitions),
             attempts: Attempts::new(settings.attempts),
+            starts: VecDeque::new(),
             checkpoints: Checkpoints::start(Arc::clone(state)),
             activations: 0,
             deferred: VecDeque::new(),
@@ -161,6 +164,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         while self.partitions.iter().any(|slot| slot.dirty) {
             self.pump()?;
         }
+        self.start_attempts()?;
         self.flush_host();
         ready();
         while !self.stopping {
@@ -173,7 +177,8 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         self.take_events()?;
         self.propose_due_acks()?;
         self.pump()?;
-        self.answer_held();
+        self.release_held()?;
+        self.start_attempts()?;
         self.flush_host();
         self.begin_checkpoints()?;
         self.refresh_gauges();
@@ -350,7 +355,10 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
                 tracing::info!(partition = %self.partition_id(index), term, "leading");
                 Ok(())
             }
-            Output::Effect(effect) => self.effect(index, effect),
+            Output::Effect(effect) => {
+                self.effect(effect);
+                Ok(())
+            }
             Output::Deliver { to, delivery } => self.propose(to, Command::new(Body::Deliver(delivery))),
             Output::Acknowledge { to, ack } => {
                 self.deferred.push_back(DeferredAck { to, ack, due: Instant::now() + ACK_DELAY });

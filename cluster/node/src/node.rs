@@ -114,8 +114,7 @@ impl Node {
         // The sender is dropped when every partition leads; a fatal error ends the process.
         let _ = is_ready.recv();
 
-        let retention = u64::try_from(config.retention.completed.as_millis()).unwrap_or(u64::MAX);
-        let engine = Engine::new(registry.clone(), driver.clone(), host.handle(), partitions, retention);
+        let engine = Engine::new(registry.clone(), driver.clone(), host.handle(), partitions, retention_ms(config));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("abide-doors")
@@ -230,8 +229,13 @@ fn host_settings(config: &Config, partitions: u32) -> HostSettings {
         idle: config.handlers.idle,
         suspend_after: config.handlers.suspend_after,
         mailbox: config.limits.outstanding as usize,
+        retention_ms: retention_ms(config),
         ..HostSettings::default()
     }
+}
+
+fn retention_ms(config: &Config) -> u64 {
+    u64::try_from(config.retention.completed.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn spawn(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {

@@ -43,7 +43,8 @@ struct Storm {
 async fn branch(cx: &Flow, name: &str) -> Result<u32, Terminal> {
     let first: u32 = cx.run(name, || work(1)).await?;
     let called: u32 = cx.object::<Storm>(name).rage().await.or_terminal()?;
-    cx.object::<Storm>(name).rage().send();
+    let sent = cx.object::<Storm>(name).rage().send();
+    sent.invocation_id().await?;
     cx.sleep(Duration::from_millis(u64::from(first))).await?;
     let moment = cx.now();
     let second: u32 = cx.run(&format!("{name}-{moment}"), || work(called)).await?;

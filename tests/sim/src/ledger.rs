@@ -73,44 +73,26 @@ impl Ledger {
         })
     }
 
-    /// A client got a result at `log_time` (I3, I2).
-    pub(crate) fn answered(
-        &mut self,
-        id: InvocationId,
-        service: &str,
-        key: Option<&str>,
-        outcome: &Outcome,
-        retention: Option<u64>,
-        log_time: u64,
-    ) -> Check {
-        if let Some(retention) = retention.filter(|_| !is_ordered(outcome)) {
-            if let Some((first, until)) = self.kept.get(&id).filter(|(_, until)| log_time < *until) {
-                check(first == outcome, Invariant::I3Idempotent, || {
-                    format!("{id}: the result was {first:?} (kept until {until}) and is {outcome:?} at {log_time}")
-                })?;
-            }
-            // Completed now or earlier: it holds at least from when it was first seen, less the time it had waited.
-            self.kept.entry(id).or_insert_with(|| (outcome.clone(), 0));
-            let _ = retention;
-        }
+    /// A client got a result (I2).
+    pub(crate) fn answered(&mut self, id: InvocationId, service: &str, key: Option<&str>, outcome: &Outcome) -> Check {
         if let (names::COUNTER, Some(OutcomeKind::Success(sum)), Some(key)) = (service, &outcome.kind, key) {
             let sum = String::from_utf8_lossy(sum).into_owned();
             let owner = *self.sums.entry(key.to_owned()).or_default().entry(sum.clone()).or_insert(id);
-            check(owner == id || retention.is_some(), Invariant::I2Linearizable, || {
+            check(owner == id, Invariant::I2Linearizable, || {
                 format!("counter {key} answered {sum} to both {owner} and {id}")
             })?;
         }
         Ok(())
     }
 
-    /// The result of an idempotent invocation is kept until this log time, as told by the node.
-    pub(crate) fn keeps(&mut self, id: InvocationId, outcome: &Outcome, until: u64) -> Check {
-        if let Some((first, known)) = self.kept.get(&id) {
-            check(first == outcome || until != *known, Invariant::I3Idempotent, || {
-                format!("{id}: kept until {until}, the result was {first:?} and is {outcome:?}")
+    /// A client got the result of an idempotent request that is kept until this log time (I3).
+    pub(crate) fn keeps(&mut self, id: InvocationId, outcome: &Outcome, until: u64, retention: u64) -> Check {
+        if let Some((first, known)) = self.kept.insert(id, (outcome.clone(), until)) {
+            let same = until == known && first == *outcome;
+            check(same || until.saturating_sub(retention) >= known, Invariant::I3Idempotent, || {
+                format!("{id}: {first:?}, kept until {known}, became {outcome:?}, kept until {until}")
             })?;
         }
-        self.kept.insert(id, (outcome.clone(), until));
         Ok(())
     }
 
@@ -119,9 +101,4 @@ impl Ledger {
         let sums = self.sums.get(key).into_iter().flat_map(BTreeMap::keys);
         sums.filter_map(|sum| sum.parse().ok()).max().unwrap_or(0)
     }
-}
-
-/// Whether an operator's order ended it: of those that had not begun nothing is kept.
-fn is_ordered(outcome: &Outcome) -> bool {
-    matches!(&outcome.kind, Some(OutcomeKind::Failure(failure)) if failure.code == 409 && failure.message != names::CANCELLED)
 }

@@ -20,7 +20,7 @@ use abide_model::protocol::{
 use bytes::Bytes;
 use prost::Message as _;
 
-use crate::violation::Check;
+use crate::violation::{Check, Invariant, check};
 pub(crate) use compare::compare;
 
 /// A timer: due, kind (1 start, 2 wake, 3 retry, 4 expire), invocation, completion.
@@ -47,6 +47,8 @@ pub(crate) struct Part {
     sent: BTreeMap<u32, u64>,
     outbox: BTreeMap<(u32, u64), Parcel>,
     taken: BTreeMap<u32, u64>,
+    /// Every message ever sent.
+    history: BTreeMap<(u32, u64), Parcel>,
     local: VecDeque<Parcel>,
     /// Everything that was ever accepted, and its ends in order.
     pub(crate) ends: BTreeMap<InvocationId, Vec<Outcome>>,
@@ -100,10 +102,25 @@ impl Model {
         let part = &mut self.parts[partition as usize];
         part.log_time = part.log_time.max(entry.proposed_at);
         for command in entry.commands {
+            if let Some(Body::Deliver(delivery)) = &command.body {
+                self.was_sent(partition, delivery)?;
+            }
+            let part = &mut self.parts[partition as usize];
             part.command(command)?;
             while let Some(parcel) = part.local.pop_front() {
                 part.take(parcel);
             }
+        }
+        Ok(())
+    }
+
+    /// Everything that a partition is handed was sent to it under that number (I16).
+    fn was_sent(&self, to: u32, delivery: &Deliver) -> Check {
+        let sender = &self.parts[delivery.from as usize];
+        for (seq, parcel) in (delivery.first..).zip(&delivery.messages) {
+            check(sender.history.get(&(to, seq)) == Some(parcel), Invariant::I16Exchange, || {
+                format!("p{to} is handed message {seq} of p{}, which is another: {parcel:?}", delivery.from)
+            })?;
         }
         Ok(())
     }
@@ -117,17 +134,22 @@ impl Model {
         self.part(id).ends.contains_key(&id)
     }
 
-    /// The end that `id` had last.
-    pub(crate) fn end(&self, id: InvocationId) -> Option<&Outcome> {
-        self.part(id).ends.get(&id).and_then(|ends| ends.last())
-    }
-
     pub(crate) fn object(&self, object: &ObjectId) -> Option<&Obj> {
         self.parts.iter().find_map(|part| part.objects.get(object))
     }
 }
 
 impl Part {
+    /// The retained result of `id`, and the log time at which it is forgotten.
+    pub(crate) fn kept_until(&self, id: InvocationId) -> Option<(&Outcome, u64)> {
+        self.kept.get(&id).map(|(outcome, until)| (outcome, *until))
+    }
+
+    /// Whether all messages to other partitions were taken.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.outbox.is_empty()
+    }
+
     fn command(&mut self, command: Command) -> Check {
         match command.body {
             Some(Body::LeaderStart(start)) => {
@@ -182,6 +204,7 @@ impl Part {
         }
         let seq = self.sent.entry(to).or_default();
         *seq += 1;
+        self.history.insert((to, *seq), parcel.clone());
         self.outbox.insert((to, *seq), parcel);
     }
 

@@ -1,10 +1,10 @@
-//! Results that need no record of their own but depend on records before them.
+//! What needs no record of its own but depends on records before it: results of reads, and loadings of objects.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use abide_host::DirectCall;
 use abide_model::command::Outcome;
-use abide_model::id::{ActivationId, PartitionId};
+use abide_model::id::{ActivationId, ObjectId, PartitionId};
 
 /// Void activations that are remembered; an older one has no results under way any more.
 const VOID_MAX: usize = 65_536;
@@ -14,13 +14,18 @@ pub(super) struct Answers {
     void: BTreeSet<ActivationId>,
 }
 
-/// A result on its way.
+/// Something that waits for records before it.
 pub(super) struct Held {
     /// What has to be applied before.
     pub(super) ticket: u64,
-    pub(super) activation: ActivationId,
-    pub(super) outcome: Outcome,
-    pub(super) call: DirectCall,
+    pub(super) what: What,
+}
+
+pub(super) enum What {
+    /// A result on its way.
+    Answer { activation: ActivationId, outcome: Outcome, call: Box<DirectCall> },
+    /// An object to be loaded: before that, its state would miss what its last activation has under way.
+    Activate(ObjectId),
 }
 
 impl Answers {
@@ -44,7 +49,7 @@ impl Answers {
         self.void.contains(&activation)
     }
 
-    /// The next result of a partition whose records are applied up to `ticket`.
+    /// The next one of a partition whose records are applied up to `ticket`.
     pub(super) fn take(&mut self, index: usize, ticket: u64) -> Option<Held> {
         self.held[index].pop_front_if(|held| held.ticket <= ticket)
     }

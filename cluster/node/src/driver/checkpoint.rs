@@ -14,12 +14,15 @@ use super::{Driver, Fatal, Slot};
 /// Log entries that stay behind a checkpoint: none. With one voter nobody needs them.
 const KEEP_ENTRIES: u64 = 0;
 
+/// Writes a checkpoint to the state store and syncs it.
+type WriteOut = Arc<dyn Fn(&Checkpoint) -> Result<(), StorageError> + Send + Sync>;
+
 /// The way to the checkpoint thread.
 pub(super) struct Checkpoints {
     jobs: Option<Sender<Job>>,
     done: Receiver<Done>,
     thread: Option<JoinHandle<()>>,
-    write: Arc<dyn Fn(&Checkpoint) -> Result<(), StorageError> + Send + Sync>,
+    write: WriteOut,
 }
 
 struct Job {
@@ -42,7 +45,7 @@ impl Checkpoints {
         // At most one job of each partition is under way, which bounds both queues.
         let (jobs, queue) = crossbeam_channel::unbounded::<Job>();
         let (report, done) = crossbeam_channel::unbounded::<Done>();
-        let write: Arc<dyn Fn(&Checkpoint) -> Result<(), StorageError> + Send + Sync> = Arc::new(move |checkpoint| {
+        let write: WriteOut = Arc::new(move |checkpoint| {
             state.write(checkpoint.writes())?;
             state.sync()
         });

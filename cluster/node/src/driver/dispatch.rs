@@ -1,15 +1,15 @@
 //! Carries out orders, queries and effects.
 
-use abide_host::{Completion, HostEvent, Order, Refusal, Responder};
+use abide_host::{Completion, DirectCall, HostEvent, Order, Refusal, Responder};
 use abide_model::command::{Body, Command, Outcome, OutcomeKind, Target};
 use abide_model::effect::Effect;
-use abide_model::id::{ActivationId, InvocationId, Millis, PartitionId, PartitionKey};
+use abide_model::id::{ActivationId, InvocationId, Millis, ObjectId, PartitionId, PartitionKey};
 use abide_model::table::{Completions, Invocations, Table as _};
 use abide_model::view::{RawView, ReadError, View};
 use abide_partition::PartitionError;
 use abide_storage::{LogStore, StateStore};
 
-use super::answer::Held;
+use super::answer::{Held, What};
 use super::event::Query;
 use super::{Driver, Fatal, load};
 
@@ -25,22 +25,19 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
                 self.propose(partition, Command { request, body: Some(body) })
             }
             Order::Answer { partition, activation, outcome, call } => {
-                let ticket = self.partitions[partition.0 as usize].partition.ticket();
-                self.answers.hold(partition, Held { ticket, activation, outcome, call });
+                self.hold(partition, What::Answer { activation, outcome, call: Box::new(call) });
                 Ok(())
             }
             Order::Activate { partition, object } => {
-                let index = partition.0 as usize;
-                let term = self.partitions[index].partition.leading().unwrap_or(0);
-                self.activations += 1;
-                let activation = ActivationId((term << ACTIVATION_COUNTER_BITS) | self.activations);
-                let shard = self.host.shard_of(PartitionKey::of(&object.key));
-                let event = load::object(self.partitions[index].partition.view(), object, activation);
-                let event = self.read(partition, event)?;
-                self.outbox[shard].push(event);
+                self.hold(partition, What::Activate(object));
                 Ok(())
             }
         }
+    }
+
+    fn hold(&mut self, partition: PartitionId, what: What) {
+        let ticket = self.partitions[partition.0 as usize].partition.ticket();
+        self.answers.hold(partition, Held { ticket, what });
     }
 
     /// A query of the ingress, the admin API or a client.
@@ -108,16 +105,12 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     }
 
     /// An effect of a committed command.
-    pub(super) fn effect(&mut self, index: usize, effect: Effect) -> Result<(), Fatal> {
+    pub(super) fn effect(&mut self, effect: Effect) {
         match effect {
             Effect::Enqueued { object, work } => {
                 self.tell(work.id, HostEvent::Enqueued { object, work });
             }
-            Effect::Start { invocation } => {
-                if self.attempts.start(invocation) {
-                    self.start_attempt(index, invocation)?;
-                }
-            }
+            Effect::Start { invocation } => self.starts.push_back(invocation),
             Effect::Notify { invocation, attempt, index, entry } => {
                 self.tell(invocation, HostEvent::Notify { invocation, attempt, index, entry });
             }
@@ -126,9 +119,9 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             }
             Effect::Abort { invocation, object } => {
                 self.tell(invocation, HostEvent::Abort { invocation, object });
-                self.attempt_over(invocation)?;
+                self.attempt_over(invocation);
             }
-            Effect::Rested { invocation } => self.attempt_over(invocation)?,
+            Effect::Rested { invocation } => self.attempt_over(invocation),
             Effect::TurnRejected { object, activation } => {
                 self.answers.void(activation);
                 let shard = self.host.shard_of(PartitionKey::of(&object.key));
@@ -148,7 +141,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
                     self.count_completion(&target, &outcome);
                 }
                 self.waiters.completed(&Completion { invocation, outcome, expires_at });
-                self.attempt_over(invocation)?;
+                self.attempt_over(invocation);
             }
             Effect::TimerFired { due, at } => {
                 self.metrics.timer_fired(std::time::Duration::from_millis(at.0.saturating_sub(due.0)));
@@ -157,7 +150,6 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
                 unreachable!("the partition carries these out itself")
             }
         }
-        Ok(())
     }
 
     fn count_completion(&self, target: &Target, outcome: &Outcome) {
@@ -165,20 +157,21 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         self.completions.count(&target.service, &target.handler, success);
     }
 
-    fn attempt_over(&mut self, invocation: InvocationId) -> Result<(), Fatal> {
-        let Some(next) = self.attempts.over(invocation) else { return Ok(()) };
-        let partition = PartitionId::of(next.partition_key, self.settings.partitions);
-        self.start_attempt(partition.0 as usize, next)
+    fn attempt_over(&mut self, invocation: InvocationId) {
+        // A waiting one takes the place.
+        if let Some(next) = self.attempts.over(invocation) {
+            self.starts.push_back(next);
+        }
     }
 
-    fn start_attempt(&mut self, index: usize, invocation: InvocationId) -> Result<(), Fatal> {
-        let id = self.partition_id(index);
-        let Some(term) = self.partitions[index].partition.leading() else { return Ok(()) };
-        let attempt = load::attempt(self.partitions[index].partition.view(), id, invocation, term);
-        match self.read(id, attempt)? {
+    fn start_attempt(&mut self, invocation: InvocationId) -> Result<(), Fatal> {
+        let partition = PartitionId::of(invocation.partition_key, self.settings.partitions);
+        let replica = &self.partitions[partition.0 as usize].partition;
+        let Some(term) = replica.leading() else { return Ok(()) };
+        let attempt = load::attempt(replica.view(), partition, invocation, term);
+        match self.read(partition, attempt)? {
             Some(attempt) => self.tell(invocation, HostEvent::Start(Box::new(attempt))),
-            // Ended while it waited for a place.
-            None => return self.attempt_over(invocation),
+            None => self.attempt_over(invocation),
         }
         Ok(())
     }
@@ -189,22 +182,52 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         self.outbox[shard].push(event);
     }
 
-    /// Gives the results that waited for the records before them.
-    pub(super) fn answer_held(&mut self) {
+    /// Carries out what waited for the records before it.
+    pub(super) fn release_held(&mut self) -> Result<(), Fatal> {
         for index in 0..self.partitions.len() {
             let applied = self.partitions[index].partition.applied_ticket();
-            while let Some(Held { activation, outcome, call, .. }) = self.answers.take(index, applied) {
-                if self.answers.is_void(activation) {
-                    let Some(id) = call.invoke.id() else { continue };
-                    self.tell(id, HostEvent::Again(Box::new(call)));
-                    continue;
+            while let Some(held) = self.answers.take(index, applied) {
+                match held.what {
+                    What::Answer { activation, outcome, call } => self.answer(activation, outcome, call),
+                    What::Activate(object) => self.activate(index, object)?,
                 }
-                let Some(invocation) = call.invoke.id() else { continue };
-                if let Some(target) = &call.invoke.target {
-                    self.count_completion(target, &outcome);
-                }
-                let _ = call.responder.send(Ok(Completion { invocation, outcome, expires_at: None }));
             }
         }
+        Ok(())
+    }
+
+    fn answer(&mut self, activation: ActivationId, outcome: Outcome, call: Box<DirectCall>) {
+        let Some(invocation) = call.invoke.id() else { return };
+        if self.answers.is_void(activation) {
+            self.tell(invocation, HostEvent::Again(call));
+            return;
+        }
+        if let Some(target) = &call.invoke.target {
+            self.count_completion(target, &outcome);
+        }
+        let _ = call.responder.send(Ok(Completion { invocation, outcome, expires_at: None }));
+    }
+
+    fn activate(&mut self, index: usize, object: ObjectId) -> Result<(), Fatal> {
+        let partition = &self.partitions[index].partition;
+        let term = partition.leading().unwrap_or(0);
+        self.activations += 1;
+        let activation = ActivationId((term << ACTIVATION_COUNTER_BITS) | self.activations);
+        let shard = self.host.shard_of(PartitionKey::of(&object.key));
+        let event = load::object(partition.view(), object, activation);
+        let event = self.read(self.partition_id(index), event)?;
+        self.outbox[shard].push(event);
+        Ok(())
+    }
+
+    /// Starts the attempts that became due. Done after a batch is applied, so that each has its whole journal, and one
+    /// that failed or ended within the batch is not started at all.
+    pub(super) fn start_attempts(&mut self) -> Result<(), Fatal> {
+        while let Some(invocation) = self.starts.pop_front() {
+            if self.attempts.start(invocation) {
+                self.start_attempt(invocation)?;
+            }
+        }
+        Ok(())
     }
 }

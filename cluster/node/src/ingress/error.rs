@@ -191,3 +191,59 @@ impl From<EngineError> for IngressError {
         Self::Engine(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use abide_model::id::PartitionKey;
+    use abide_model::protocol::Failure;
+
+    use super::*;
+
+    const ID: InvocationId = InvocationId { partition_key: PartitionKey(1), unique: 1 };
+
+    #[test]
+    fn errors_of_the_engine_keep_their_code() {
+        let service = || "S".to_owned();
+        for (error, status, code) in [
+            (EngineError::UnknownService { service: service() }, 404, "AB0404"),
+            (EngineError::UnknownHandler { service: service(), handler: service() }, 404, "AB0404"),
+            (EngineError::Invalid { reason: service() }, 400, "AB0400"),
+            (EngineError::NotFound(ID), 404, "AB0404"),
+            (EngineError::Refused(Refusal::Overloaded), 429, "AB0429"),
+            (EngineError::Refused(Refusal::MailboxFull), 429, "AB0430"),
+            (EngineError::Refused(Refusal::ShuttingDown), 503, "AB0503"),
+            (EngineError::Refused(Refusal::OutcomeUnknown), 504, "AB0504"),
+            (EngineError::Refused(Refusal::NotFound), 404, "AB0404"),
+            (EngineError::Refused(Refusal::Invalid(Failure::new(425, ""))), 425, "AB0400"),
+        ] {
+            let class = IngressError::from(error).class();
+            assert_eq!((class.status.as_u16(), class.code.to_string().as_str()), (status, code));
+            assert_eq!(class.again, matches!(status, 429 | 503), "{status}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_outcome_says_how_to_learn_it() {
+        let error = IngressError::Refused { refusal: Refusal::OutcomeUnknown, invocation: ID };
+        let text = error.to_string();
+        assert!(text.contains("same idempotency key") && text.contains(&ID.to_string()), "{text}");
+        assert_eq!(error.invocation(), Some(ID));
+    }
+
+    #[test]
+    fn limits_are_client_errors_and_counted() {
+        for error in [
+            IngressError::UrlTooLong,
+            IngressError::HeadersTooLarge,
+            IngressError::BodyTooLarge { limit: 1 },
+            IngressError::BodyTime,
+            IngressError::BodyBudget,
+            IngressError::KeyTooLong,
+            IngressError::IdempotencyKeyTooLong,
+            IngressError::IdempotencyKeyEncoding,
+        ] {
+            let class = error.class();
+            assert!(class.status.is_client_error() && class.rejection.is_some(), "{error}");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Load generator and measuring suite of Abide.
+//!
+//! Three programs share this library, and each can play the part of the others (see [`role`]): [`node`] serves the
+//! handlers of [`app`], [`load`] drives them and reports, [`suite`] runs a matrix of loads and compares it with the
+//! budgets.
+
+pub mod app;
+pub mod facts;
+pub mod load;
+pub mod node;
+pub mod process;
+pub mod role;
+pub mod scrape;
+pub mod suite;
