@@ -30,6 +30,8 @@ pub struct Partition<S> {
     /// Exists exactly while this replica leads.
     leadership: Option<Leadership>,
     pending: VecDeque<Command>,
+    /// Own proposals that are not applied yet, by index, so that they need not be decoded again.
+    proposed: VecDeque<(u64, CommandEntry)>,
     in_flight: Option<InFlight>,
     trim_through: Option<u64>,
     shipping: Shipping,
@@ -82,6 +84,7 @@ impl<S: StateStore> Partition<S> {
             applied,
             leadership: None,
             pending: VecDeque::new(),
+            proposed: VecDeque::new(),
             in_flight: None,
             trim_through: None,
             shipping: Shipping::default(),
@@ -233,7 +236,7 @@ impl<S: StateStore> Partition<S> {
             }
             let data = codec::encode(&entry).into();
             match self.raft.propose(Vec::new(), data) {
-                Ok(()) => {}
+                Ok(()) => self.proposed.push_back((self.raft.raft.raft_log.last_index(), entry)),
                 // A transfer is under way or too much is uncommitted: the commands keep their place.
                 Err(raft::Error::ProposalDropped) => {
                     for command in entry.commands.into_iter().rev() {
@@ -300,6 +303,7 @@ impl<S: StateStore> Partition<S> {
 
     fn change_role(&mut self, role: StateRole) {
         let term = self.raft.raft.term;
+        self.proposed.clear();
         if role == StateRole::Leader {
             self.leadership = Some(Leadership { term, next_timer: None });
             self.shipping.reset();
@@ -327,18 +331,9 @@ impl<S: StateStore> Partition<S> {
 
     fn apply_entry(&mut self, raft_entry: &Entry) -> Result<(), PartitionError> {
         let partition = self.settings.partition;
-        let malformed = |reason: String| PartitionError::Entry { partition, index: raft_entry.index, reason };
-        if raft_entry.get_entry_type() != raft::eraftpb::EntryType::EntryNormal {
-            return Err(malformed("this build does not change the members of a group".into()));
-        }
-        let entry = if raft_entry.data.is_empty() {
-            CommandEntry::default()
-        } else {
-            codec::decode::<CommandEntry>("a log entry", &raft_entry.data)
-                .map_err(|error| malformed(error.to_string()))?
-        };
-        self.machine.advance_time(Millis(entry.proposed_at));
         let leads = self.leadership.as_ref().is_some_and(|leadership| leadership.term == raft_entry.term);
+        let entry = self.commands_of(raft_entry, leads)?;
+        self.machine.advance_time(Millis(entry.proposed_at));
         let mut hash = Xxh3::with_seed(self.applied.state_hash);
         hash.update(&raft_entry.index.to_be_bytes());
         let commands = entry.commands.len();
@@ -374,6 +369,26 @@ impl<S: StateStore> Partition<S> {
         }]);
         self.outputs.push_back(Output::Applied { index: raft_entry.index, commands });
         Ok(())
+    }
+
+    /// The commands in an entry: as proposed here, or decoded.
+    fn commands_of(&mut self, raft_entry: &Entry, leads: bool) -> Result<CommandEntry, PartitionError> {
+        let malformed = |reason: String| PartitionError::Entry {
+            partition: self.settings.partition,
+            index: raft_entry.index,
+            reason,
+        };
+        if raft_entry.get_entry_type() != raft::eraftpb::EntryType::EntryNormal {
+            return Err(malformed("this build does not change the members of a group".into()));
+        }
+        if raft_entry.data.is_empty() {
+            return Ok(CommandEntry::default());
+        }
+        // What this leadership proposed at an index is what is there: a different entry would have another term.
+        if leads && let Some((_, entry)) = self.proposed.pop_front_if(|(index, _)| *index == raft_entry.index) {
+            return Ok(entry);
+        }
+        codec::decode("a log entry", &raft_entry.data).map_err(|error| malformed(error.to_string()))
     }
 
     /// Keeps what the replica itself carries out, and passes the rest on.

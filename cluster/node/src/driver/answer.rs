@@ -1,17 +1,21 @@
 //! What needs no record of its own but depends on records before it: results of reads, and loadings of objects.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use abide_host::DirectCall;
 use abide_model::command::Outcome;
 use abide_model::id::{ActivationId, ObjectId, PartitionId};
 
-/// Void activations that are remembered; an older one has no results under way any more.
+/// Void activations and disturbed objects that are remembered; older ones have no results under way any more.
 const VOID_MAX: usize = 65_536;
 
 pub(super) struct Answers {
     held: Vec<VecDeque<Held>>,
     void: BTreeSet<ActivationId>,
+    /// Objects of which an invocation was ended from outside: their activations up to this one may have run it already,
+    /// and gone on from a result that does not count.
+    disturbed: HashMap<ObjectId, ActivationId>,
+    disturbed_order: VecDeque<ObjectId>,
 }
 
 /// Something that waits for records before it.
@@ -30,7 +34,12 @@ pub(super) enum What {
 
 impl Answers {
     pub(super) fn new(partitions: u32) -> Self {
-        Self { held: (0..partitions).map(|_| VecDeque::new()).collect(), void: BTreeSet::new() }
+        Self {
+            held: (0..partitions).map(|_| VecDeque::new()).collect(),
+            void: BTreeSet::new(),
+            disturbed: HashMap::new(),
+            disturbed_order: VecDeque::new(),
+        }
     }
 
     pub(super) fn hold(&mut self, partition: PartitionId, held: Held) {
@@ -45,12 +54,43 @@ impl Answers {
         }
     }
 
-    pub(super) fn is_void(&self, activation: ActivationId) -> bool {
+    /// Everything that activations of `object` up to `last` made and that is not applied is void.
+    pub(super) fn disturb(&mut self, object: ObjectId, last: ActivationId) {
+        if self.disturbed.insert(object.clone(), last).is_none() {
+            self.disturbed_order.push_back(object);
+        }
+        if self.disturbed.len() > VOID_MAX
+            && let Some(oldest) = self.disturbed_order.pop_front()
+        {
+            self.disturbed.remove(&oldest);
+        }
+    }
+
+    /// Whether a result of `activation` does not count.
+    pub(super) fn is_void(&self, activation: ActivationId, object: Option<&ObjectId>) -> bool {
         self.void.contains(&activation)
+            || object.and_then(|object| self.disturbed.get(object)).is_some_and(|last| activation <= *last)
     }
 
     /// The next one of a partition whose records are applied up to `ticket`.
     pub(super) fn take(&mut self, index: usize, ticket: u64) -> Option<Held> {
         self.held[index].pop_front_if(|held| held.ticket <= ticket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disturbed_object_voids_its_activations_so_far() {
+        let object = |key: &str| ObjectId { service: "Account".into(), key: key.into() };
+        let mut answers = Answers::new(1);
+        answers.disturb(object("a"), ActivationId(5));
+        assert!(answers.is_void(ActivationId(5), Some(&object("a"))));
+        assert!(!answers.is_void(ActivationId(6), Some(&object("a"))));
+        assert!(!answers.is_void(ActivationId(5), Some(&object("b"))));
+        answers.void(ActivationId(9));
+        assert!(answers.is_void(ActivationId(9), None));
     }
 }

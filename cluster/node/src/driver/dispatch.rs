@@ -118,6 +118,10 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
                 self.tell(invocation, HostEvent::Appended { invocation, attempt });
             }
             Effect::Abort { invocation, object } => {
+                if let Some(object) = &object {
+                    let last = self.last_activation(invocation);
+                    self.answers.disturb(object.clone(), last);
+                }
                 self.tell(invocation, HostEvent::Abort { invocation, object });
                 self.attempt_over(invocation);
             }
@@ -198,7 +202,8 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
 
     fn answer(&mut self, activation: ActivationId, outcome: Outcome, call: Box<DirectCall>) {
         let Some(invocation) = call.invoke.id() else { return };
-        if self.answers.is_void(activation) {
+        let object = call.invoke.target.as_ref().and_then(Target::object);
+        if self.answers.is_void(activation, object.as_ref()) {
             self.tell(invocation, HostEvent::Again(call));
             return;
         }
@@ -209,15 +214,20 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     }
 
     fn activate(&mut self, index: usize, object: ObjectId) -> Result<(), Fatal> {
-        let partition = &self.partitions[index].partition;
-        let term = partition.leading().unwrap_or(0);
         self.activations += 1;
-        let activation = ActivationId((term << ACTIVATION_COUNTER_BITS) | self.activations);
+        let partition = &self.partitions[index].partition;
+        let activation = activation_id(partition.leading(), self.activations);
         let shard = self.host.shard_of(PartitionKey::of(&object.key));
         let event = load::object(partition.view(), object, activation);
         let event = self.read(self.partition_id(index), event)?;
         self.outbox[shard].push(event);
         Ok(())
+    }
+
+    /// The newest activation in the partition of `invocation`.
+    fn last_activation(&self, invocation: InvocationId) -> ActivationId {
+        let partition = PartitionId::of(invocation.partition_key, self.settings.partitions);
+        activation_id(self.partitions[partition.0 as usize].partition.leading(), self.activations)
     }
 
     /// Starts the attempts that became due. Done after a batch is applied, so that each has its whole journal, and one
@@ -230,4 +240,9 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         }
         Ok(())
     }
+}
+
+/// Unique among all leaders: the term, and a counter within it.
+fn activation_id(term: Option<u64>, counter: u64) -> ActivationId {
+    ActivationId((term.unwrap_or(0) << ACTIVATION_COUNTER_BITS) | counter)
 }
