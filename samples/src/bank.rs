@@ -1,8 +1,9 @@
 //! A bank: every account is an object, money moves in exactly-once messages.
 
-use std::time::Duration;
-
 use abide::prelude::*;
+
+/// How long a payment takes to settle.
+const SETTLING_TIME: Duration = Duration::from_millis(100);
 
 /// An account in the smallest unit of its currency. Its balance never goes below zero.
 #[object]
@@ -83,12 +84,21 @@ impl Account {
     }
 
     /// Pays money out to the world: withdraw, order the payment, wait for it to settle, confirm. Every step runs once,
-    /// whatever crashes in between.
+    /// whatever crashes in between. Cancelled before the payment is ordered, it puts the money back.
     async fn pay_out(&mut self, cx: &mut Flow, amount: i64) -> Result<Receipt, BankError> {
         self.withdraw(amount)?;
-        let key = cx.key().to_owned();
-        let reference = cx.run("order payment", || async { Ok(format!("{key}-{amount}")) }).await?;
-        cx.sleep(Duration::from_millis(100)).await?;
+        // The withdrawal is journaled with the step: from here on the money is reserved.
+        let number = cx.id();
+        let reference = match cx.run("order payment", || async { Ok(format!("payment {number}")) }).await {
+            Ok(reference) => reference,
+            Err(refused) => {
+                self.balance += amount;
+                cx.run("take back the order", || async { Ok(()) }).await?;
+                return Err(refused.into());
+            }
+        };
+        // It settles whether or not someone gives up waiting for it.
+        let _ = cx.sleep(SETTLING_TIME).await;
         cx.run("confirm payment", || async { Ok(()) }).await?;
         Ok(Receipt { amount, reference })
     }

@@ -5,6 +5,55 @@
 //! no iteration in hash order: the same commands give the same bytes on every replica, after every restart.
 //!
 //! One command, one file: [`command`] holds the commands, `rule` what several of them share.
+//!
+//! ```
+//! use std::{collections::BTreeMap, ops::ControlFlow};
+//!
+//! use abide_machine::Machine;
+//! use abide_model::command::{Body, Command, Invoke, Target};
+//! use abide_model::effect::Effect;
+//! use abide_model::id::{InvocationId, Millis, PartitionId, PartitionKey};
+//! use abide_model::table::AppliedRow;
+//! use abide_model::view::{RawView, ReadError, WriteOp};
+//! use bytes::Bytes;
+//!
+//! /// The least that can hold tables.
+//! #[derive(Default)]
+//! struct Rows(BTreeMap<Box<[u8]>, Bytes>);
+//!
+//! impl RawView for Rows {
+//!     fn get_raw(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+//!         Ok(self.0.get(key).cloned())
+//!     }
+//!
+//!     fn scan_raw(
+//!         &self,
+//!         from: &[u8],
+//!         to: &[u8],
+//!         visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
+//!     ) -> Result<(), ReadError> {
+//!         let _ = self.0.iter().filter(|(key, _)| (from..to).contains(&&***key)).try_for_each(|(k, v)| visit(k, v));
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let mut rows = Rows::default();
+//! let mut machine = Machine::new(PartitionId(0), 1, &AppliedRow::default());
+//! let id = InvocationId::fresh(PartitionKey(7), Millis(1000), 42);
+//! let target = Target { service: "Mailer".into(), handler: "send".into(), ..Target::default() };
+//! let invoke = Invoke { id: id.to_bytes().to_vec().into(), target: Some(target), ..Invoke::default() };
+//!
+//! machine.advance_time(Millis(1000));
+//! let transition = machine.apply(&rows, Command { request: 1, body: Some(Body::Invoke(invoke)) })?;
+//! assert_eq!(transition.effects[1], Effect::Start { invocation: id });
+//! for write in transition.writes {
+//!     match write.op {
+//!         WriteOp::Put(value) | WriteOp::Insert(value) => drop(rows.0.insert(write.key, value)),
+//!         WriteOp::Delete => drop(rows.0.remove(&write.key)),
+//!     }
+//! }
+//! # Ok::<(), ReadError>(())
+//! ```
 
 pub mod command;
 mod rule;

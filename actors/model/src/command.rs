@@ -351,7 +351,7 @@ pub struct AttemptFailed {
     /// The request, when a turn that is not in the log yet failed: it is accepted by this command.
     #[prost(message, optional, tag = "2")]
     pub accept: Option<Invoke>,
-    /// Term of the leader that started the attempt.
+    /// Term of the leader that started the attempt; of no meaning for a turn that is run from its mailbox, without a start.
     #[prost(uint64, tag = "3")]
     pub term: u64,
     /// The attempt; ignored with `accept`.

@@ -12,7 +12,8 @@ use crate::table::JournalRow;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// An exclusive invocation took its place in a mailbox: turns may be run in this order, flows wait for
-    /// [`Effect::Start`].
+    /// [`Effect::Start`]. Said again of a turn that comes to the front by something other than a turn's record, and by a
+    /// new leader. One that rests at the front ([`Effect::Rested`] follows) waits for its Start.
     Enqueued {
         /// Whose mailbox.
         object: ObjectId,
@@ -43,10 +44,14 @@ pub enum Effect {
         attempt: u32,
     },
     /// A running attempt must stop: it is ended, superseded or paused.
+    ///
+    /// With an object, the invocation has left its mailbox without a turn's record, and what an activation made of it is
+    /// void, even if its record is still on the way: that record will change nothing and nothing more is said of it.
+    /// Answers that were given on such a state may not go out.
     Abort {
         /// Of which invocation.
         invocation: InvocationId,
-        /// The object in whose mailbox it was, for exclusive invocations.
+        /// The object whose mailbox it has left, for exclusive invocations that are over.
         object: Option<ObjectId>,
     },
     /// An invocation's attempt is over without its end: suspended, backing off or paused.
@@ -54,7 +59,8 @@ pub enum Effect {
         /// Which invocation.
         invocation: InvocationId,
     },
-    /// A turn ran on a state that is not the applied one; its invocation is in the mailbox and the activation is void.
+    /// A turn's record does not count, because it ran on a state that is not the applied one, was not next, repeats an
+    /// earlier request or breaks a limit: the activation is void. Its invocation, unless that ended, is in the mailbox.
     TurnRejected {
         /// Of which object.
         object: ObjectId,

@@ -1,6 +1,7 @@
 //! The replica.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 
 use abide_machine::Machine;
 use abide_model::codec;
@@ -8,7 +9,7 @@ use abide_model::command::{Body, Command, Entry as CommandEntry, FireTimers, Lea
 use abide_model::effect::Effect;
 use abide_model::id::{Millis, PartitionId};
 use abide_model::limits::{COMMANDS_PER_ENTRY_MAX, ENTRY_BYTES_SOFT_MAX};
-use abide_model::table::{Applied, AppliedRow, Table};
+use abide_model::table::{Applied, AppliedRow, Outbox, Table};
 use abide_model::view::{View, Write, WriteOp};
 use abide_storage::{Checkpoint, LogWrite, Overlay, RecoveredLog, StateStore};
 use prost::Message as _;
@@ -105,6 +106,7 @@ impl<S: StateStore> Partition<S> {
             Input::Campaign => self.raft.campaign().map_err(|error| self.consensus(&error))?,
             Input::Tick => {
                 self.raft.tick();
+                self.ship_again()?;
             }
             Input::Propose(command) => {
                 self.pending.push_back(command);
@@ -320,13 +322,36 @@ impl<S: StateStore> Partition<S> {
         for entry in entries {
             self.apply_entry(&entry)?;
         }
-        let partition = self.settings.partition;
-        let outputs = &mut self.outputs;
-        self.shipping.flush(partition, |output| outputs.push_back(output));
+        self.flush_shipping();
         let keep = self.settings.entry_cache_bytes;
         let applied = self.applied.index;
         self.raft.mut_store().evict(applied, keep);
         Ok(())
+    }
+
+    /// Ships messages again that were not acknowledged for a while: the way to another partition may lose them, and the
+    /// target takes no message before it has the one before.
+    fn ship_again(&mut self) -> Result<(), PartitionError> {
+        if self.leadership.is_none() {
+            return Ok(());
+        }
+        let partition = self.settings.partition;
+        for (to, first, last) in self.shipping.tick() {
+            let shipping = &mut self.shipping;
+            self.overlay
+                .scan::<Outbox>(&(to, first), &(to, last.saturating_add(1)), &mut |(to, seq), parcel| {
+                    shipping.ship(to, seq, parcel);
+                    ControlFlow::Continue(())
+                })
+                .map_err(|source| PartitionError::State { partition, source })?;
+        }
+        self.flush_shipping();
+        Ok(())
+    }
+
+    fn flush_shipping(&mut self) {
+        let outputs = &mut self.outputs;
+        self.shipping.flush(self.settings.partition, |output| outputs.push_back(output));
     }
 
     fn apply_entry(&mut self, raft_entry: &Entry) -> Result<(), PartitionError> {

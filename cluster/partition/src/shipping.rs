@@ -8,19 +8,38 @@ use abide_model::limits::DELIVERY_MESSAGES_MAX;
 
 use crate::Output;
 
+/// Ticks without an acknowledgement after which messages are taken for lost and shipped again.
+const RESEND_TICKS: u32 = 10;
+
 #[derive(Debug, Default)]
 pub(crate) struct Shipping {
     parcels: BTreeMap<PartitionId, Vec<(u64, Parcel)>>,
     acks: BTreeMap<PartitionId, u64>,
-    shipped: BTreeMap<PartitionId, u64>,
-    acknowledged: BTreeMap<PartitionId, u64>,
+    routes: BTreeMap<PartitionId, Route>,
+}
+
+/// What is under way to one partition.
+#[derive(Debug, Default)]
+struct Route {
+    shipped: u64,
+    acknowledged: u64,
+    /// Ticks since something was acknowledged, while something is not.
+    waited: u32,
+}
+
+impl Route {
+    fn unacknowledged(&self) -> u64 {
+        self.shipped.saturating_sub(self.acknowledged)
+    }
 }
 
 impl Shipping {
     pub(crate) fn ship(&mut self, to: PartitionId, seq: u64, parcel: Parcel) {
         self.parcels.entry(to).or_default().push((seq, parcel));
-        let shipped = self.shipped.entry(to).or_default();
-        *shipped = (*shipped).max(seq);
+        // Messages are shipped in order, so everything before the first one was acknowledged to an earlier leader.
+        let first = || Route { acknowledged: seq.saturating_sub(1), ..Route::default() };
+        let route = self.routes.entry(to).or_insert_with(first);
+        route.shipped = route.shipped.max(seq);
     }
 
     pub(crate) fn acknowledge(&mut self, to: PartitionId, up_to: u64) {
@@ -29,12 +48,28 @@ impl Shipping {
     }
 
     pub(crate) fn acknowledged(&mut self, by: PartitionId, up_to: u64) {
-        let last = self.acknowledged.entry(by).or_default();
-        *last = (*last).max(up_to);
+        let Some(route) = self.routes.get_mut(&by) else { return };
+        if up_to > route.acknowledged {
+            route.acknowledged = up_to;
+            route.waited = 0;
+        }
     }
 
     pub(crate) fn unacknowledged(&self) -> u64 {
-        self.shipped.iter().map(|(to, seq)| seq.saturating_sub(self.acknowledged.get(to).copied().unwrap_or(0))).sum()
+        self.routes.values().map(Route::unacknowledged).sum()
+    }
+
+    /// A tick has passed: what has waited too long, as target and the numbers on both ends.
+    pub(crate) fn tick(&mut self) -> Vec<(PartitionId, u64, u64)> {
+        let mut overdue = Vec::new();
+        for (to, route) in self.routes.iter_mut().filter(|(_, route)| route.unacknowledged() > 0) {
+            route.waited += 1;
+            if route.waited >= RESEND_TICKS {
+                route.waited = 0;
+                overdue.push((*to, route.acknowledged + 1, route.shipped));
+            }
+        }
+        overdue
     }
 
     /// Everything gathered, as few outputs as possible. Consecutive numbers share a delivery.
@@ -91,5 +126,20 @@ mod tests {
         assert_eq!(shipping.unacknowledged(), 7);
         shipping.acknowledged(PartitionId(2), 7);
         assert_eq!(shipping.unacknowledged(), 0);
+    }
+
+    #[test]
+    fn what_nobody_acknowledges_is_overdue() {
+        let mut shipping = Shipping::default();
+        shipping.ship(PartitionId(2), 5, Parcel::default());
+        shipping.ship(PartitionId(2), 6, Parcel::default());
+        assert_eq!(shipping.unacknowledged(), 2, "an earlier leader had the first four acknowledged");
+        for _ in 1..RESEND_TICKS {
+            assert!(shipping.tick().is_empty());
+        }
+        assert_eq!(shipping.tick(), [(PartitionId(2), 5, 6)]);
+        assert!(shipping.tick().is_empty(), "the wait begins anew");
+        shipping.acknowledged(PartitionId(2), 6);
+        assert!((0..2 * RESEND_TICKS).all(|_| shipping.tick().is_empty()));
     }
 }

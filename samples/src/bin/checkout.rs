@@ -12,7 +12,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const LIMIT: u64 = 100_000;
 
 fn main() -> ExitCode {
-    let book = std::env::var_os("CHECKOUT_PAYMENTS").map_or_else(|| PathBuf::from("checkout-payments.log"), PathBuf::from);
+    let book =
+        std::env::var_os("CHECKOUT_PAYMENTS").map_or_else(|| PathBuf::from("checkout-payments.log"), PathBuf::from);
     abide::Server::builder()
         .bind::<Stock>()
         .bind::<Order>()

@@ -1,8 +1,9 @@
 //! The saga.
 
+use abide::Sent;
 use abide::prelude::*;
 
-use super::payments::{Charge, PaymentError, Payments, Receipt};
+use super::payments::{Charge, Payments, Receipt};
 use super::stock::{Reservation, Stock, StockError};
 
 /// How long the warehouse has for packing before the order is undone.
@@ -75,13 +76,10 @@ pub enum CheckoutError {
     /// An item cannot be had.
     #[error(transparent)]
     Stock(#[from] StockError),
-    /// The money cannot be had.
-    #[error(transparent)]
-    Payment(#[from] PaymentError),
     /// The warehouse took too long.
     #[error("the order could not be packed in time")]
     NotPacked,
-    /// Something else ended the handler, for example a cancellation.
+    /// Something else ended the handler, for example a cancellation, or that the payment was declined (402).
     #[error(transparent)]
     Terminal(#[from] Terminal),
 }
@@ -92,7 +90,6 @@ impl HandlerError for CheckoutError {
             Self::EmptyCart => 400,
             Self::PlacedBefore => 409,
             Self::Stock(error) => error.code(),
-            Self::Payment(error) => error.code(),
             Self::NotPacked => 504,
             Self::Terminal(terminal) => terminal.code,
         }
@@ -135,7 +132,7 @@ impl Order {
                 Ok(confirmation)
             }
             Err(error) => {
-                // Journaled together with the first thing that is undone; without one the order stays new.
+                // Journaled together with the first thing that is undone; there is one, as no cart is empty.
                 self.status = Status::Undone { reason: error.to_string() };
                 for step in done.into_iter().rev() {
                     step.undo(cx).await?;
@@ -170,18 +167,17 @@ async fn reserve(cx: &Flow, cart: &Cart, done: &mut Vec<Done>) -> Result<u64, Ch
 /// Takes the money; answers how much.
 async fn charge(cx: &Flow, amount: u64, done: &mut Vec<Done>) -> Result<u64, CheckoutError> {
     let charge = Charge { order: cx.key(), amount };
-    let receipt = cx.service::<Payments>().charge(charge).await.map_err(|error| match error {
-        CallError::Domain(refused) => CheckoutError::Payment(refused),
-        other => CheckoutError::Terminal(other.into()),
-    })?;
-    done.push(Done::Charged { receipt });
-    Ok(amount)
+    // Sent, not called: a cancelled call cancels its callee, and it would stay open whether the money was taken.
+    let payment = cx.service::<Payments>().charge(charge).idempotency_key(cx.key()).send();
+    done.push(Done::Charged { payment: payment.clone() });
+    let receipt: Receipt = cx.attach(payment.invocation_id().await?).await?;
+    Ok(receipt.amount)
 }
 
-/// Something that was done and can be undone.
+/// Something that was begun and can be undone.
 enum Done {
     Reserved { item: String },
-    Charged { receipt: Receipt },
+    Charged { payment: Sent },
 }
 
 impl Done {
@@ -190,12 +186,23 @@ impl Done {
         loop {
             let undone = match &self {
                 Self::Reserved { item } => cx.object::<Stock>(item).release(cx.key()).await.or_terminal(),
-                Self::Charged { receipt } => cx.service::<Payments>().refund(receipt.clone()).await.or_terminal(),
+                Self::Charged { payment } => refund(cx, payment).await,
             };
             match undone {
                 Err(terminal) if terminal.is_cancelled() => {}
                 undone => return undone,
             }
         }
+    }
+}
+
+/// Gives back what the payment took, once it is known what that is.
+async fn refund(cx: &Flow, payment: &Sent) -> Result<(), Terminal> {
+    let payment = payment.invocation_id().await?;
+    match cx.attach::<Receipt>(payment).await {
+        Ok(receipt) => cx.service::<Payments>().refund(receipt).await.or_terminal(),
+        Err(terminal) if terminal.is_cancelled() => Err(terminal),
+        // It was declined.
+        Err(_nothing_taken) => Ok(()),
     }
 }

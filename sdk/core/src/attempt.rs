@@ -17,6 +17,7 @@ pub(crate) mod engine;
 pub(crate) mod scope;
 
 pub(crate) use compare::other_type;
+pub use scope::at_await;
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -60,6 +60,108 @@ pub trait Service: Entity {}
 ///
 /// `handler` is an index into [`Handlers::handlers`]; the platform calls the method that fits the handler's form and
 /// access, so only the ones in use need an implementation.
+///
+/// By hand, an object with one turn and one flow, and its client:
+///
+/// ```
+/// use std::pin::Pin;
+///
+/// use abide_model::command::{Access, Form};
+/// use abide_model::protocol::Failure;
+/// use abide_sdk::attempt::at_await;
+/// use abide_sdk::client::{Callable, Caller, Request};
+/// use abide_sdk::service::{Fields, HandlerDescriptor, HandlerResult, Kind};
+/// use abide_sdk::{Entity, Flow, Handlers, NoError, Object, Registry, StateError, Terminal, Turn};
+/// use bytes::Bytes;
+///
+/// #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// #[serde(default)]
+/// struct Counter {
+///     value: i64,
+/// }
+///
+/// impl Entity for Counter {
+///     const NAME: &'static str = "Counter";
+///     const KIND: Kind = Kind::Object;
+///     const DOCUMENTATION: Option<&'static str> = None;
+///
+///     fn load(fields: &Fields) -> Result<Self, StateError> {
+///         abide_sdk::decode_fields(fields)
+///     }
+///
+///     fn save(&self) -> Result<Fields, StateError> {
+///         abide_sdk::encode_fields(self)
+///     }
+/// }
+///
+/// impl Object for Counter {}
+///
+/// impl Counter {
+///     fn add(&mut self, _: &mut Turn, amount: i64) -> i64 {
+///         self.value += amount;
+///         self.value
+///     }
+///
+///     async fn add_later(&mut self, cx: &mut Flow) -> Result<(), Terminal> {
+///         self.value += 1;
+///         let sleep = cx.sleep(std::time::Duration::from_secs(1));
+///         at_await(&*self); // journals the change together with the sleep
+///         sleep.await
+///     }
+/// }
+///
+/// fn handler(name: &str, form: Form) -> HandlerDescriptor {
+///     let (name, access) = (name.to_owned(), Access::Exclusive);
+///     HandlerDescriptor { name, access, form, retry: None, public: true, documentation: None }
+/// }
+///
+/// impl Handlers for Counter {
+///     fn handlers() -> Vec<HandlerDescriptor> {
+///         vec![handler("add", Form::Turn), handler("addLater", Form::Flow)]
+///     }
+///
+///     fn turn(&mut self, _: usize, cx: &mut Turn, input: Bytes) -> HandlerResult {
+///         let amount = serde_json::from_slice(&input).map_err(|error| Failure::new(400, error.to_string()))?;
+///         Ok(self.add(cx, amount).to_string().into())
+///     }
+///
+///     fn flow<'a>(
+///         &'a mut self,
+///         _: usize,
+///         cx: &'a mut Flow,
+///         _: Bytes,
+///     ) -> Pin<Box<dyn Future<Output = HandlerResult> + 'a>> {
+///         Box::pin(async move {
+///             let result = self.add_later(cx).await;
+///             result.map(|()| Bytes::new()).map_err(|error| Failure::new(error.code.into(), error.message))
+///         })
+///     }
+/// }
+///
+/// struct CounterClient<C> {
+///     caller: C,
+///     key: Option<String>,
+/// }
+///
+/// impl<C: Caller> CounterClient<C> {
+///     fn add(&self, amount: i64) -> Request<C, i64, NoError> {
+///         Request::new(self.caller.clone(), Counter::NAME, self.key.clone(), "add", Some(&amount))
+///     }
+/// }
+///
+/// impl Callable for Counter {
+///     type Client<C: Caller> = CounterClient<C>;
+///
+///     fn client<C: Caller>(caller: C, key: Option<String>) -> CounterClient<C> {
+///         CounterClient { caller, key }
+///     }
+/// }
+///
+/// async fn use_it(cx: &mut Flow) {
+///     let _sum: Result<i64, _> = cx.object::<Counter>("a").add(1).await;
+/// }
+/// assert!(Registry::builder().bind::<Counter>().build().handler("Counter", "addLater").is_ok());
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no handlers",
     label = "write its handlers in an `impl` block with `#[handlers]`"

@@ -1,5 +1,7 @@
 //! Flows against a small machine: rounds, replay after a crash at every flush, races, cancellation, state.
 
+#![allow(clippy::unwrap_used)]
+
 extern crate abide_sdk as abide;
 
 mod machine;

@@ -1,5 +1,7 @@
 //! What `#[object]`, `#[service]` and `#[handlers]` make of a type, run without a platform.
 
+#![allow(clippy::unwrap_used)]
+
 extern crate abide_sdk as abide;
 
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,7 @@
 //! The HTTP transport against canned answers.
 
+#![allow(clippy::unwrap_used)]
+
 extern crate abide_sdk as abide;
 
 use std::io::{Read as _, Write as _};

@@ -3,7 +3,7 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned as _;
-use syn::{Error, ImplItem, ImplItemFn, ItemImpl, LitStr, PathArguments, Result, Type};
+use syn::{Error, ImplItem, ImplItemFn, ItemImpl, LitStr, PathArguments, Result, Type, parse_quote};
 
 use crate::options::{Options, documentation};
 use crate::signature::{self, Returns, Shape, Signature};
@@ -90,6 +90,10 @@ impl Handler {
         if signature.shape == Shape::ExclusiveFlow {
             awaits::rewrite(&mut method.block);
         }
+        if signature.is_flow() {
+            // A flow is `async` by definition, also when it does not wait.
+            method.attrs.push(parse_quote!(#[allow(clippy::unused_async)]));
+        }
         let options = options.unwrap_or_default();
         let ident = method.sig.ident.clone();
         let name = options.name.clone().unwrap_or_else(|| LitStr::new(&ident.to_string(), ident.span()));
@@ -149,8 +153,7 @@ impl Handler {
             }
             None => (quote!(#support::no_argument(#name, &input)?;), quote!()),
         };
-        let is_flow = matches!(self.signature.shape, Shape::ExclusiveFlow | Shape::SharedFlow);
-        let wait = is_flow.then(|| quote!(.await));
+        let wait = self.signature.is_flow().then(|| quote!(.await));
         let called = quote!(self.#ident(cx #pass)#wait);
         let answered = match &self.signature.returns {
             Returns::Plain(None) => quote!(#support::answer(#name, #called)),
@@ -211,6 +214,7 @@ fn implementation(entity: &Ident, handlers: &[Handler]) -> TokenStream {
         }
     });
     quote! {
+        #[allow(clippy::needless_update)]
         impl #support::Handlers for #entity {
             fn handlers() -> ::std::vec::Vec<#support::HandlerDescriptor> {
                 #(#requirements)*

@@ -28,6 +28,12 @@ pub(crate) struct Signature {
     pub(crate) returns: Returns,
 }
 
+impl Signature {
+    pub(crate) fn is_flow(&self) -> bool {
+        matches!(self.shape, Shape::ExclusiveFlow | Shape::SharedFlow)
+    }
+}
+
 pub(crate) struct Argument {
     /// Name for the client's parameter.
     pub(crate) name: Ident,

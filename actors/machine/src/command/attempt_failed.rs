@@ -2,8 +2,9 @@
 //!
 //! | case | what happens |
 //! |---|---|
-//! | brings its request (a turn that was not in the log) | accepted first, unless the id is known |
-//! | not the current attempt | nothing |
+//! | brings its request (a turn that was not in the log) | accepted first, but not started |
+//! | brings its request, the id is known | answered from the earlier one; the failure does not count |
+//! | not the current attempt, or a turn that is not the first of its mailbox | nothing |
 //! | the policy says retry | backing off, a timer tries it again |
 //! | the policy says pause | paused, for an operator |
 //! | the policy says fail | the failure is the outcome |
@@ -70,10 +71,6 @@ fn is_current<V: View>(
     let target = row.target.clone().unwrap_or_default();
     match &row.status {
         Some(Status::Running(_)) if accepted_here => Ok(true),
-        // A turn that was run from the mailbox without knowing of its start says so by zeros.
-        Some(Status::Running(_)) if failed.term == 0 && failed.attempt == 0 => {
-            Ok(target.form() == Form::Turn && target.exclusive_object().is_some())
-        }
         Some(Status::Running(_)) => Ok(row.attempt == failed.attempt && failed.term == txn.leader_term()),
         // A turn is run from the mailbox without a start; only the first one there can have failed.
         Some(Status::Queued(_)) if target.form() == Form::Turn => match target.exclusive_object() {

@@ -184,9 +184,7 @@ fn controls() -> impl Strategy<Value = Control> {
 }
 
 fn parcels() -> impl Strategy<Value = Parcel> {
-    let attach = || {
-        (ids(), option::weighted(0.9, sinks())).prop_map(|(target, sink)| Attach { target, sink })
-    };
+    let attach = || (ids(), option::weighted(0.9, sinks())).prop_map(|(target, sink)| Attach { target, sink });
     let outcome = option::of(Just(Outcome::default()));
     prop_oneof![
         invokes().prop_map(ParcelBody::Invoke),

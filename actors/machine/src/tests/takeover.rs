@@ -42,7 +42,7 @@ fn expected(world: &World) -> Vec<Effect> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn a_new_leader_finds_all_work(commands in commands(60)) {

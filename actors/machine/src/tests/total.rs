@@ -31,7 +31,7 @@ fn is_request(body: &Body) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 250, ..ProptestConfig::default() })]
 
     /// Any command is taken without a panic or an error, the tables stay consistent ([`World::ask`] looks), and every
     /// request has exactly one answer.

@@ -1,6 +1,10 @@
 //! The state of an attempt that its operations share: the rest of the journal to replay, what was issued, what is
 //! waited for.
 
+mod reveals;
+mod state;
+mod steps;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::task::Waker;
@@ -8,11 +12,10 @@ use std::task::Waker;
 use abide_model::command::Next;
 use abide_model::id::{AwakeableId, InvocationId, Millis};
 use abide_model::protocol::{
-    Code, EagerStateResult, End, Failure, GetEagerState, GetEagerStateKeys, Header, Input, Notification,
-    NotificationId, NotificationResult, Output, OutputResult, PlainCommand, ProposeRunCompletion, RawMessage,
-    RunResult, SIGNAL_CANCEL, SendSignal, SetState, SignalId, SignalResult, StateKeyCommand, StateKeys, Value, Void,
+    Code, End, Failure, Header, Input, Notification, NotificationId, NotificationResult, Output, OutputResult,
+    RawMessage, SIGNAL_CANCEL, SendSignal, SignalId, SignalResult, Value, Void,
 };
-use abide_model::table::{Awaiting, JournalRow};
+use abide_model::table::JournalRow;
 use bytes::Bytes;
 
 use super::{AttemptError, AttemptStart, Clock, compare};
@@ -164,85 +167,6 @@ impl Engine {
         Ok((engine, input.value.map(|value| value.content).unwrap_or_default()))
     }
 
-    // ---- state ----
-
-    /// The state that the flow saw when it first began.
-    pub(super) fn initial_state(&self) -> &Fields {
-        &self.initial
-    }
-
-    pub(super) fn is_exclusive(&self) -> bool {
-        self.key.is_some() && !self.shared
-    }
-
-    /// What the state looks like before the handler runs: only differences from it are changes.
-    pub(super) fn saw_state(&mut self, fields: Fields) {
-        self.seen = fields;
-    }
-
-    fn restore_state(&mut self) -> Result<(), String> {
-        let introduction = self.replay.front().is_some_and(|(_, first)| first.code == Code::GET_EAGER_STATE_KEYS);
-        if self.shared && introduction {
-            self.initial.clear();
-            self.introduced = true;
-            self.replay.pop_front();
-        }
-        for (_, message) in &self.replay {
-            if message.code != Code::GET_EAGER_STATE {
-                continue;
-            }
-            let read: GetEagerState = message.decode().map_err(|error| error.to_string())?;
-            let field = String::from_utf8_lossy(&read.key).into_owned();
-            match read.result {
-                Some(EagerStateResult::Value(value)) => self.initial.insert(field, value.content),
-                Some(EagerStateResult::Void(_)) | None => self.initial.remove(&field),
-            };
-        }
-        if self.introduced {
-            self.replay.retain(|(_, message)| message.code != Code::GET_EAGER_STATE);
-        }
-        Ok(())
-    }
-
-    /// Stages the changes from the state last seen to `fields`, before everything that is staged.
-    pub(crate) fn stage_state(&mut self, fields: Fields) {
-        let mut changes = Vec::new();
-        let gone = self.seen.keys().filter(|field| !fields.contains_key(*field));
-        let set = fields.iter().filter(|(field, value)| self.seen.get(*field) != Some(value)).map(|(field, _)| field);
-        let changed: BTreeSet<String> = gone.chain(set).cloned().collect();
-        for field in changed {
-            let key = Bytes::from(field.clone().into_bytes());
-            let value = fields.get(&field).cloned();
-            if self.recorded.insert(field) {
-                changes.push(eager_state(&key, &self.initial));
-            }
-            changes.push(match value {
-                Some(content) => RawMessage::new(
-                    Code::SET_STATE,
-                    &SetState { key, value: Some(Value { content }), name: String::new() },
-                ),
-                None => RawMessage::new(Code::CLEAR_STATE, &StateKeyCommand { key, ..StateKeyCommand::default() }),
-            });
-        }
-        self.seen = fields;
-        self.staged.splice(0..0, changes);
-    }
-
-    /// A shared flow that journals anything first journals all it may read.
-    fn introduce(&mut self) {
-        if self.introduced || !self.shared || self.key.is_none() {
-            return;
-        }
-        self.introduced = true;
-        let keys = self.initial.keys().map(|field| Bytes::from(field.clone().into_bytes())).collect::<Vec<_>>();
-        let values: Vec<_> = keys.iter().map(|key| eager_state(key, &self.initial)).collect();
-        let listing = GetEagerStateKeys { name: String::new(), value: Some(StateKeys { keys }) };
-        self.out.push(RawMessage::new(Code::GET_EAGER_STATE_KEYS, &listing));
-        self.out.extend(values);
-    }
-
-    // ---- commands ----
-
     pub(crate) fn now(&self) -> Millis {
         self.clock.now()
     }
@@ -329,8 +253,6 @@ impl Engine {
         self.out.push(RawMessage::new(Code::END, &End {}));
     }
 
-    // ---- failures ----
-
     /// Ends the attempt after the current poll; the first failure counts.
     pub(crate) fn fail(&mut self, failure: Failure, next: Option<Next>) {
         self.failure.get_or_insert((failure, next));
@@ -360,8 +282,6 @@ impl Engine {
         let (index, recorded) = self.replay.front().filter(|_| awaits)?;
         Some(compare::waits_instead(*index, recorded))
     }
-
-    // ---- operations ----
 
     pub(super) fn polled_by(&mut self, waker: &Waker) {
         match &mut self.top {
@@ -464,212 +384,6 @@ impl Engine {
     fn staged_at(&self, on: &NotificationId) -> Option<u64> {
         self.op_for(on).and_then(|id| self.ops.get(&id)).map(|op| op.staged_at)
     }
-
-    // ---- steps ----
-
-    /// Begins a step; its id in the journal, and the operation.
-    pub(crate) fn begin_step(&mut self, name: &str) -> (u32, OpId) {
-        let completion = self.allocate_completion();
-        self.claim_step(completion, name);
-        (completion, self.begin(NotificationId::Completion(completion), OpKind::Step))
-    }
-
-    /// Matches a step with its Run in the journal. Runs are journaled when they end, so they match by id, not by place.
-    fn claim_step(&mut self, completion: u32, name: &str) {
-        let issued = run_message(completion, name);
-        let claims = |(_, recorded): &(u32, RawMessage)| compare::completion_ids(recorded).contains(&completion);
-        let Some(place) = self.replay.iter().position(claims) else { return };
-        if self.replay[place].1.code != Code::RUN {
-            // Its place in the queue tells what the journal has instead.
-            let (index, recorded) = &self.replay[place];
-            if let Some(failure) = compare::difference(*index, recorded, &issued) {
-                self.fail(failure, None);
-            }
-            return;
-        }
-        let Some((index, recorded)) = self.replay.remove(place) else { return };
-        if let Some(failure) = compare::difference(index, &recorded, &issued) {
-            self.fail(failure, None);
-        }
-    }
-
-    /// Whether the closure of step `op` may run: everything before it is durable, its result is not in the journal, and
-    /// the code can do nothing else. The last keeps a step from starting that is about to lose a race.
-    pub(crate) fn may_run(&mut self, op: OpId) -> bool {
-        if self.failure.is_some() || self.has_known_result(op) {
-            return false;
-        }
-        let may = self.starting && self.is_quiet();
-        self.step_blocked |= !may;
-        self.steps_running += usize::from(may);
-        may
-    }
-
-    /// A step that ran is not running any more, with or without a result.
-    pub(crate) fn step_stopped(&mut self) {
-        self.steps_running -= 1;
-    }
-
-    fn is_quiet(&self) -> bool {
-        self.replay.is_empty()
-            && self.staged.is_empty()
-            && self.out.is_empty()
-            && self.flushed == self.committed
-            && self.next_event().is_none()
-    }
-
-    /// Lets steps start in the next poll, if any can.
-    pub(super) fn start_steps(&mut self) -> bool {
-        self.starting = self.step_blocked && self.is_quiet();
-        self.step_blocked &= !self.starting;
-        self.starting
-    }
-
-    /// A step ran to its end: journals it, and reveals its result in time.
-    pub(crate) fn complete_step(&mut self, op: OpId, completion: u32, name: &str, result: Result<Bytes, Failure>) {
-        self.stage(run_message(completion, name));
-        self.stage(proposal(completion, result.clone()));
-        let on = NotificationId::Completion(completion);
-        let result = result.map(|content| NotificationResult::Value(Value { content }));
-        let event = Event { on, code: Code::RUN_DONE, result };
-        self.local.push_back(LocalStep { op, staged_at: self.staged_count, flush: None, event });
-    }
-
-    /// A step whose result is there at once: journaled without waiting for anything.
-    pub(crate) fn instant_step(&mut self, name: &str, value: impl FnOnce(&Self) -> Bytes) -> Bytes {
-        let completion = self.allocate_completion();
-        let on = NotificationId::Completion(completion);
-        self.claim_step(completion, name);
-        let known = self.events.iter().position(|event| event.on == on && event.code == Code::RUN_DONE);
-        if let Some(event) = known.and_then(|place| self.events.remove(place))
-            && let Ok(NotificationResult::Value(value)) = event.result
-        {
-            return value.content;
-        }
-        let value = value(self);
-        self.stage(run_message(completion, name));
-        self.stage(proposal(completion, Ok(value.clone())));
-        value
-    }
-
-    fn has_known_result(&self, id: OpId) -> bool {
-        let Some(op) = self.ops.get(&id) else { return false };
-        self.local.iter().any(|step| step.op == id) || self.events.iter().any(|event| event.on == op.on)
-    }
-
-    // ---- reveals ----
-
-    /// A notification was appended to the journal.
-    pub(super) fn notify(&mut self, index: u32, entry: &JournalRow) {
-        let message = entry.message();
-        if !message.code.is_notification() || message.code == Code::RUN_DONE {
-            return;
-        }
-        match Event::decode(&message) {
-            Ok(event) => self.events.push_back(event),
-            Err(reason) => self.fail(compare::unreadable(index, &reason), None),
-        }
-    }
-
-    /// The place of the event that is to be revealed next, if one can be.
-    ///
-    /// Events nobody has asked for yet are passed over. An event of an operation that was issued after a step whose own
-    /// result has no place in the journal yet waits for that step.
-    fn next_event(&self) -> Option<usize> {
-        let unplaced = self.local.front().map(|step| step.staged_at);
-        for (place, event) in self.events.iter().enumerate() {
-            if event.is_cancel() {
-                if self.ops.values().any(|op| op.awaited && op.result.is_none()) {
-                    return Some(place);
-                }
-            } else if let Some(at) = self.staged_at(&event.on) {
-                return unplaced.is_none_or(|step| at <= step).then_some(place);
-            }
-        }
-        None
-    }
-
-    /// Reveals one result to the code; `false` when there is none that can be.
-    pub(super) fn reveal_next(&mut self) -> bool {
-        self.reveals += 1;
-        self.starting = false;
-        if let Some(place) = self.next_event() {
-            if !self.events[place].is_cancel() {
-                self.reveal_event(place);
-            } else if !self.reveal_finished_step() {
-                self.events.remove(place);
-                self.cancel();
-            }
-            return true;
-        }
-        self.outstanding == 0 && self.reveal_local(0)
-    }
-
-    fn reveal_event(&mut self, place: usize) {
-        let Some(event) = self.events.remove(place) else { return };
-        if let Some(op) = self.op_for(&event.on) {
-            self.resolve(op, event.result);
-        }
-    }
-
-    fn reveal_local(&mut self, place: usize) -> bool {
-        let Some(step) = self.local.remove(place) else { return false };
-        self.resolve(step.op, step.event.result);
-        true
-    }
-
-    /// A step that has a result was not interrupted by the cancellation: otherwise it would have none.
-    fn reveal_finished_step(&mut self) -> bool {
-        let awaited = |engine: &Self, on: &NotificationId| {
-            let op = engine.op_for(on).and_then(|id| engine.ops.get(&id));
-            op.is_some_and(|op| op.kind == OpKind::Step && op.awaited)
-        };
-        if let Some(place) = self.events.iter().position(|event| awaited(self, &event.on)) {
-            self.reveal_event(place);
-            return true;
-        }
-        let place = self.local.iter().position(|step| awaited(self, &step.event.on));
-        place.is_some_and(|place| self.reveal_local(place))
-    }
-
-    /// Passes the cancellation on to callees whose result is outstanding, and interrupts everything that is awaited.
-    fn cancel(&mut self) {
-        let ids: Vec<String> = self.children.values().filter_map(|id| self.callee(*id)).collect();
-        for target_invocation_id in ids {
-            self.stage(cancel_message(target_invocation_id));
-        }
-        self.settle();
-        let awaited: Vec<OpId> =
-            self.ops.iter().filter(|(_, op)| op.awaited && op.result.is_none()).map(|(id, _)| *id).collect();
-        for op in awaited {
-            self.resolve(op, Err(crate::Terminal::cancelled().failure()));
-        }
-    }
-
-    fn callee(&self, id_op: OpId) -> Option<String> {
-        match &self.ops.get(&id_op)?.result {
-            Some((_, Ok(NotificationResult::InvocationId(id)))) => Some(id.clone()),
-            _ => None,
-        }
-    }
-
-    /// What the code waits for, when nothing else can wake it.
-    pub(super) fn waiting(&self) -> Option<Awaiting> {
-        if self.flushed != self.committed || self.steps_running > 0 {
-            return None;
-        }
-        let mut awaiting = Awaiting { signals: vec![SIGNAL_CANCEL], ..Awaiting::default() };
-        let mut any = false;
-        for op in self.ops.values().filter(|op| op.awaited && op.result.is_none()) {
-            any = true;
-            match &op.on {
-                NotificationId::Completion(id) => awaiting.completions.push(*id),
-                NotificationId::SignalIndex(index) => awaiting.signals.push(*index),
-                NotificationId::SignalName(name) => awaiting.names.push(name.clone()),
-            }
-        }
-        any.then_some(awaiting)
-    }
 }
 
 impl Event {
@@ -687,29 +401,6 @@ impl Event {
     fn is_cancel(&self) -> bool {
         self.on == NotificationId::SignalIndex(SIGNAL_CANCEL)
     }
-}
-
-fn eager_state(key: &Bytes, fields: &Fields) -> RawMessage {
-    let stored = std::str::from_utf8(key).ok().and_then(|field| fields.get(field));
-    let result = match stored {
-        Some(content) => EagerStateResult::Value(Value { content: content.clone() }),
-        None => EagerStateResult::Void(Void {}),
-    };
-    let read = GetEagerState { key: key.clone(), name: String::new(), result: Some(result) };
-    RawMessage::new(Code::GET_EAGER_STATE, &read)
-}
-
-fn run_message(completion: u32, name: &str) -> RawMessage {
-    RawMessage::new(Code::RUN, &PlainCommand { result_completion_id: completion, name: name.to_owned() })
-}
-
-fn proposal(completion: u32, result: Result<Bytes, Failure>) -> RawMessage {
-    let result = match result {
-        Ok(value) => RunResult::Value(value),
-        Err(failure) => RunResult::Failure(failure),
-    };
-    let proposal = ProposeRunCompletion { result_completion_id: completion, result: Some(result) };
-    RawMessage::new(Code::PROPOSE_RUN_COMPLETION, &proposal)
 }
 
 /// The message that cancels an invocation.

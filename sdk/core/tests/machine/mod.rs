@@ -1,7 +1,7 @@
 //! A small stand-in for the machine: it turns the messages of an attempt into journal rows and notifications, fires
 //! sleeps and answers calls, and can crash between any two flushes.
 
-#![allow(dead_code, unreachable_pub, missing_docs)]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use abide_model::command::{Body, FlowMessage, Form, Invoke, Next, StateVersion, Turn};
 use abide_model::effect::Effect;
 use abide_model::id::{ActivationId, InvocationId, ObjectId};
-use abide_model::protocol::{
-    Code, Failure, Notification, NotificationId, Output, OutputResult, RawMessage, SetState,
-};
+use abide_model::protocol::{Code, Failure, Notification, NotificationId, Output, OutputResult, RawMessage, SetState};
 use abide_model::table::{Invocations, Mailboxes, Objects, States, Status};
 
 use crate::testing::*;
@@ -96,10 +94,10 @@ impl Host {
                         self.load(world, object);
                     }
                 }
-                Effect::TurnRejected { object, activation } => {
-                    if self.activations.get(object).is_none_or(|known| known.id == activation.0) {
-                        self.load(world, object);
-                    }
+                Effect::TurnRejected { object, activation }
+                    if self.activations.get(object).is_none_or(|known| known.id == activation.0) =>
+                {
+                    self.load(world, object);
                 }
                 Effect::StateChanged { object } => drop(self.load(world, object)),
                 _ => {}
@@ -141,13 +139,13 @@ impl Host {
             return None;
         }
         activation.queue.pop_front();
-        Some(activation.run(id, None, how % 4 > 0, Vec::new()))
+        Some(activation.run(id, None, !how.is_multiple_of(4), Vec::new()))
     }
 
     /// Something that is under way fails.
     pub(super) fn fail(&mut self, world: &World, how: u8) -> Option<Body> {
         let next = Next::RetryAfter(u64::from(how));
-        if how % 2 == 0 {
+        if how.is_multiple_of(2) {
             let (id, flow) = self.flows.iter().next()?;
             return Some(failed(*id, self.term, flow.number, next));
         }

@@ -38,7 +38,8 @@ impl Ledger {
 
     /// Some id that was heard of.
     pub(super) fn pick(&self, which: usize) -> Option<InvocationId> {
-        let open: Vec<_> = if which % 4 == 0 { self.targets.keys().collect() } else { self.open.iter().collect() };
+        let open: Vec<_> =
+            if which.is_multiple_of(4) { self.targets.keys().collect() } else { self.open.iter().collect() };
         open.get(which.checked_rem(open.len())?).copied().copied()
     }
 
@@ -145,9 +146,12 @@ impl Ledger {
                 let counts = effects.iter().any(ended);
                 turn.sends.iter().filter(|_| counts).map(|send| send.id().unwrap()).collect()
             }
-            Body::Append(append) if !effects.is_empty() => {
-                append.messages.iter().filter_map(|message| message.callee.as_ref()).map(|it| it.id().unwrap()).collect()
-            }
+            Body::Append(append) if !effects.is_empty() => append
+                .messages
+                .iter()
+                .filter_map(|message| message.callee.as_ref())
+                .map(|it| it.id().unwrap())
+                .collect(),
             _ => Vec::new(),
         };
         for id in ids {

@@ -1,0 +1,162 @@
+//! The checkout: an order goes through as a whole, or nothing of it is left.
+
+mod common;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use abide::prelude::*;
+use abide::{Running, Server};
+use samples::checkout::StockError;
+use samples::checkout::{Cart, CheckoutError, Confirmation, Delivery, Levels, Line, Order, Payments, Status, Stock};
+
+const LIMIT: u64 = 10_000;
+
+fn cart(lines: &[(&str, u32)]) -> Cart {
+    Cart { lines: lines.iter().map(|&(item, quantity)| Line { item: item.to_owned(), quantity }).collect() }
+}
+
+fn book(dir: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(dir.join("book")).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+async fn levels(client: &Client, item: &str) -> (u32, u32) {
+    let Levels { available, reserved } = client.object::<Stock>(item).levels().await.unwrap();
+    (available, reserved)
+}
+
+async fn status(client: &Client, order: &str) -> Status {
+    client.object::<Order>(order).status().await.unwrap()
+}
+
+/// Waits until the order is paid; answers the warehouse's ticket.
+async fn ticket(client: &Client, order: &str) -> String {
+    let begun = Instant::now();
+    loop {
+        match status(client, order).await {
+            Status::Packing { ticket } => return ticket,
+            other => assert!(begun.elapsed() < Duration::from_secs(10), "{other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The warehouse, as a part of the order's own program: it completes tickets.
+#[service]
+struct Warehouse;
+
+#[handlers]
+impl Warehouse {
+    async fn packed(&self, cx: &mut Flow, ticket: String) -> Result<(), Terminal> {
+        let ticket = ticket.parse().map_err(|_| Terminal::new(400, "no ticket"))?;
+        cx.resolve_awakeable(ticket, &"parcel-7")
+    }
+
+    async fn lost(&self, cx: &mut Flow, ticket: String) -> Result<(), Terminal> {
+        let ticket = ticket.parse().map_err(|_| Terminal::new(400, "no ticket"))?;
+        cx.reject_awakeable(ticket, "the lamp fell off the shelf");
+        Ok(())
+    }
+
+    async fn cancel(&self, cx: &mut Flow, invocation: String) -> Result<(), Terminal> {
+        cx.cancel(invocation.parse().map_err(|_| Terminal::new(400, "no invocation"))?);
+        Ok(())
+    }
+}
+
+async fn start(dir: &Path) -> Running {
+    let book = dir.join("book");
+    let server = Server::builder().bind::<Stock>().bind::<Order>().bind::<Warehouse>();
+    let shop = common::start(server.bind_with(move || Payments::new(book.clone(), LIMIT)), dir).await;
+    for (item, quantity, price) in [("lamp", 5, 2_000), ("chair", 3, 500)] {
+        shop.client().object::<Stock>(item).restock(Delivery { quantity, price }).idempotency_key("d").await.unwrap();
+    }
+    shop
+}
+
+#[tokio::test]
+async fn an_order_goes_through_also_when_the_program_is_restarted_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let shop = start(dir.path()).await;
+    let client = shop.client();
+    let placed = client.object::<Order>("o-1").place(cart(&[("lamp", 2), ("chair", 1)])).send().await.unwrap();
+    let ticket = ticket(&client, "o-1").await;
+    assert_eq!((levels(&client, "lamp").await, levels(&client, "chair").await), ((3, 2), (2, 1)));
+    assert_eq!(book(dir.path()), ["charge o-1 4500"]);
+    shop.stop().await;
+
+    let shop = start(dir.path()).await;
+    let client = shop.client();
+    client.service::<Warehouse>().packed(ticket).await.unwrap();
+    let confirmation: Confirmation = client.invocation(placed.invocation).attach().await.unwrap();
+    assert_eq!(confirmation, Confirmation { charged: 4_500, tracking: "parcel-7".to_owned() });
+    assert_eq!(status(&client, "o-1").await, Status::Shipped { tracking: "parcel-7".to_owned() });
+    let begun = Instant::now();
+    while (levels(&client, "lamp").await, levels(&client, "chair").await) != ((3, 0), (2, 0)) {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(book(dir.path()), ["charge o-1 4500"]);
+    let again = client.object::<Order>("o-1").place(cart(&[("lamp", 1)])).await.unwrap_err();
+    assert!(matches!(again, CallError::Domain(CheckoutError::PlacedBefore)), "{again:?}");
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_reserved_is_released_when_a_later_item_is_sold_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let shop = start(dir.path()).await;
+    let client = shop.client();
+    let refused = client.object::<Order>("o-2").place(cart(&[("lamp", 2), ("chair", 4)])).await.unwrap_err();
+    let sold_out = StockError::SoldOut { item: "chair".to_owned(), available: 3, wanted: 4 };
+    assert!(matches!(&refused, CallError::Domain(CheckoutError::Stock(error)) if *error == sold_out), "{refused:?}");
+    assert_eq!((levels(&client, "lamp").await, levels(&client, "chair").await), ((5, 0), (3, 0)));
+    assert!(matches!(status(&client, "o-2").await, Status::Undone { .. }));
+    assert!(book(dir.path()).is_empty());
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_reserved_is_released_when_the_payment_is_declined() {
+    let dir = tempfile::tempdir().unwrap();
+    let shop = start(dir.path()).await;
+    let client = shop.client();
+    client.object::<Stock>("lamp").restock(Delivery { quantity: 5, price: 2_000 }).await.unwrap();
+    let refused = client.object::<Order>("o-3").place(cart(&[("chair", 1), ("lamp", 6)])).await.unwrap_err();
+    assert_eq!(refused.code(), 402, "{refused:?}");
+    assert_eq!((levels(&client, "lamp").await, levels(&client, "chair").await), ((10, 0), (3, 0)));
+    assert!(book(dir.path()).is_empty());
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn a_parcel_that_cannot_be_packed_is_refunded() {
+    let dir = tempfile::tempdir().unwrap();
+    let shop = start(dir.path()).await;
+    let client = shop.client();
+    let placed = client.object::<Order>("o-4").place(cart(&[("lamp", 2)])).send().await.unwrap();
+    let ticket = ticket(&client, "o-4").await;
+    client.service::<Warehouse>().lost(ticket).await.unwrap();
+    let failed = client.invocation(placed.invocation).attach::<Confirmation>().await.unwrap_err();
+    assert_eq!(failed.code(), 500, "{failed:?}");
+    assert_eq!(levels(&client, "lamp").await, (5, 0));
+    assert_eq!(book(dir.path()), ["charge o-4 4000", "refund o-4 4000"]);
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn a_cancelled_order_is_undone() {
+    let dir = tempfile::tempdir().unwrap();
+    let shop = start(dir.path()).await;
+    let client = shop.client();
+    let placed = client.object::<Order>("o-5").place(cart(&[("lamp", 2), ("chair", 2)])).send().await.unwrap();
+    ticket(&client, "o-5").await;
+    client.service::<Warehouse>().cancel(placed.invocation.to_string()).await.unwrap();
+    let cancelled = client.invocation(placed.invocation).attach::<Confirmation>().await.unwrap_err();
+    assert_eq!(cancelled.code(), Terminal::CANCELLED, "{cancelled:?}");
+    assert_eq!((levels(&client, "lamp").await, levels(&client, "chair").await), ((5, 0), (3, 0)));
+    assert_eq!(book(dir.path()), ["charge o-5 5000", "refund o-5 5000"]);
+    assert!(matches!(status(&client, "o-5").await, Status::Undone { .. }));
+    shop.stop().await;
+}
