@@ -73,7 +73,7 @@ pub struct Node {
     ingress: SocketAddr,
     admin: SocketAddr,
     doors: Vec<TaskHandle<()>>,
-    runtime: Runtime,
+    runtime: Background,
     host: Host,
     driver: DriverHandle,
     driver_thread: JoinHandle<()>,
@@ -90,6 +90,19 @@ impl Node {
     pub fn start(config: &Config, registry: &Registry) -> Result<Self, StartError> {
         config.validate()?;
         let recorder = metrics::recorder();
+        // Doors first: an address in use is found before anything is written. Early requests wait to be accepted.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("abide-doors")
+            .enable_all()
+            .build()
+            .map(|runtime| Background(Some(runtime)))
+            .map_err(|source| StartError::System { what: "the runtime of the doors", source })?;
+        let (at_ingress, at_admin) = runtime.handle().block_on(async {
+            let at_ingress = Listener::bind(config.ingress.addr, "ingress").await?;
+            let at_admin = Listener::bind(config.admin.addr, "admin").await?;
+            Ok::<_, BindError>((at_ingress, at_admin))
+        })?;
         let data = open_data(config)?;
         let log = FjallLog::open(&data.log_dir(), FjallLogSettings::default())?;
         let state = Arc::new(FjallState::open(&data.state_dir(), FjallStateSettings::default())?);
@@ -115,22 +128,11 @@ impl Node {
         let _ = is_ready.recv();
 
         let engine = Engine::new(registry.clone(), driver.clone(), host.handle(), partitions, retention_ms(config));
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("abide-doors")
-            .enable_all()
-            .build()
-            .map_err(|source| StartError::System { what: "the runtime of the doors", source })?;
         let (stop, health) = (Stop::default(), Health::default());
-        let (at_ingress, at_admin) = runtime.block_on(async {
-            let at_ingress = Listener::bind(config.ingress.addr, "ingress").await?;
-            let at_admin = Listener::bind(config.admin.addr, "admin").await?;
-            Ok::<_, BindError>((at_ingress, at_admin))
-        })?;
         let (ingress, admin) = (at_ingress.addr(), at_admin.addr());
         let settings = ingress::Settings::from(&config.ingress);
         let serving = ingress::serve(at_ingress, engine.clone(), settings, health.clone(), stop.clone(), DRAIN_TIME);
-        let door = runtime.spawn(async move {
+        let door = runtime.handle().spawn(async move {
             let drained = serving.await;
             tracing::info!(cut = drained.cut, "ingress closed");
         });
@@ -139,12 +141,12 @@ impl Node {
             let (health, stop) = (health.clone(), stop.clone());
             async move { admin::serve(at_admin, engine, &config, ingress, recorder.clone(), health, stop, DRAIN_TIME).await }
         };
-        let office = runtime.spawn(async move {
+        let office = runtime.handle().spawn(async move {
             if let Err(error) = operating.await {
                 tracing::error!(%error, "the admin door is closed");
             }
         });
-        let upkeep = runtime.spawn(metrics::upkeep(stop.clone()));
+        let upkeep = runtime.handle().spawn(metrics::upkeep(stop.clone()));
         health.enter(Phase::Ready);
         Ok(Self {
             engine,
@@ -195,7 +197,7 @@ impl Node {
     pub fn stop(self) {
         self.health.enter(Phase::Stopping);
         self.stop.request();
-        self.runtime.block_on(async {
+        self.runtime.handle().block_on(async {
             for door in self.doors {
                 // A door that panicked is closed as well.
                 let _ = door.await;
@@ -206,7 +208,23 @@ impl Node {
         if self.driver_thread.join().is_err() {
             tracing::error!("the driver ended with a panic; the next start replays the log");
         }
-        self.runtime.shutdown_background();
+    }
+}
+
+/// A runtime that may be dropped anywhere, also on a thread of another runtime.
+struct Background(Option<Runtime>);
+
+impl Background {
+    fn handle(&self) -> &tokio::runtime::Handle {
+        self.0.as_ref().expect("taken only when dropped").handle()
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
