@@ -433,3 +433,6 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

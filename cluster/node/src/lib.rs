@@ -3,6 +3,10 @@
 //! [`Node::start`] opens the data directory, brings every partition to leadership, and opens the doors. The driver is
 //! the only thread that touches log and tables; handler threads belong to the host; the doors run on a tokio runtime.
 
+// The macros write paths of the facade, which the SDK offers under its own name too.
+#[cfg(test)]
+extern crate abide_sdk as abide;
+
 pub mod admin;
 pub mod client;
 pub mod clock;

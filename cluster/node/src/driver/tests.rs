@@ -1,0 +1,241 @@
+//! The driver with real handler threads on model disks.
+
+use std::thread::JoinHandle;
+
+use abide::prelude::*;
+use abide_host::{Host, HostSettings};
+use abide_model::command::OutcomeKind;
+use abide_storage::{CommitOutcome, MemLog, MemState};
+
+use super::*;
+use crate::engine::{Engine, InvokeRequest};
+
+#[object]
+struct Counter {
+    value: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Pass {
+    to: String,
+    amount: i64,
+}
+
+#[handlers]
+impl Counter {
+    fn add(&mut self, _cx: &mut Turn, amount: i64) -> i64 {
+        self.value += amount;
+        self.value
+    }
+
+    fn get(&self, _cx: &Read) -> i64 {
+        self.value
+    }
+
+    fn pass(&mut self, cx: &mut Turn, pass: Pass) -> i64 {
+        self.value -= pass.amount;
+        cx.object::<Counter>(&pass.to).add(pass.amount).send();
+        self.value
+    }
+
+    async fn slowly(&mut self, cx: &mut Flow, amount: i64) -> Result<i64, Terminal> {
+        let first = cx.run("first", move || async move { Ok(amount) }).await?;
+        cx.sleep(Duration::from_millis(20)).await?;
+        self.value += first;
+        Ok(self.value)
+    }
+}
+
+/// A node without doors.
+struct World {
+    log: MemLog,
+    state: Arc<MemState>,
+    engine: Engine,
+    host: Host,
+    handle: DriverHandle,
+    thread: JoinHandle<Result<(), Fatal>>,
+}
+
+impl World {
+    fn start(log: MemLog, state: MemState, overlay_bytes: usize) -> Self {
+        let partitions = 4;
+        let state = Arc::new(state);
+        let registry = Registry::builder().bind::<Counter>().build();
+        let (handle, events) = DriverHandle::new(1024);
+        let host =
+            Host::start(registry.clone(), handle.clone(), HostSettings { partitions, ..HostSettings::default() })
+                .unwrap();
+        let settings =
+            DriverSettings { partitions, overlay_bytes, checkpoint_interval: Duration::from_millis(50), attempts: 100 };
+        let driver = Driver::open(log.clone(), &state, settings, events, host.handle(), &registry).unwrap();
+        let (ready, is_ready) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || driver.run(|| drop(ready)));
+        let _ = is_ready.recv();
+        let engine = Engine::new(registry, handle.clone(), host.handle(), partitions, 60_000);
+        Self { log, state, engine, host, handle, thread }
+    }
+
+    fn new() -> Self {
+        Self::start(MemLog::new(), MemState::new(), 1 << 20)
+    }
+
+    /// The process dies in the middle of a write, and the machine loses everything that was not synced.
+    fn crash(mut self) -> (MemLog, MemState) {
+        self.log.fail_next_commit(CommitOutcome::Absent);
+        let _ = self.call("nobody", "add", "1");
+        assert!(self.thread.join().unwrap().is_err(), "the driver goes on after a failed write");
+        self.host.stop();
+        self.log.crash(0);
+        self.state.crash(0);
+        (self.log, (*self.state).clone())
+    }
+
+    fn stop(self) -> Result<(), Fatal> {
+        self.host.stop();
+        self.handle.stop();
+        self.thread.join().unwrap()
+    }
+
+    fn request(key: &str, handler: &str, input: &str, idempotency_key: Option<&str>) -> InvokeRequest {
+        InvokeRequest {
+            service: "Counter".into(),
+            handler: handler.into(),
+            key: Some(key.into()),
+            input: input.to_owned().into(),
+            idempotency_key: idempotency_key.map(str::to_owned),
+            ..InvokeRequest::default()
+        }
+    }
+
+    /// The output, or why there is none; `None` when nobody will ever say.
+    fn call(&self, key: &str, handler: &str, input: &str) -> Option<Result<String, String>> {
+        let (_, receiver) = self.engine.call(Self::request(key, handler, input, None)).unwrap();
+        Some(match receiver.blocking_recv().ok()? {
+            Ok(completion) => match completion.outcome.kind.unwrap() {
+                OutcomeKind::Success(value) => Ok(String::from_utf8(value.to_vec()).unwrap()),
+                OutcomeKind::Failure(failure) => Err(failure.message),
+            },
+            Err(refusal) => Err(refusal.to_string()),
+        })
+    }
+
+    fn value(&self, key: &str) -> i64 {
+        self.call(key, "get", "").unwrap().unwrap().parse().unwrap()
+    }
+}
+
+#[test]
+fn what_was_answered_is_there_after_a_crash() {
+    let world = World::new();
+    for n in 1..=20 {
+        assert_eq!(world.call("a", "add", "1"), Some(Ok(n.to_string())));
+    }
+    let (log, state) = world.crash();
+    let world = World::start(log, state, 1 << 20);
+    assert_eq!(world.value("a"), 20);
+    world.stop().unwrap();
+}
+
+#[test]
+fn many_at_once_share_writes_and_keep_their_order() {
+    let world = World::new();
+    let before = world.log.commits();
+    let receivers: Vec<_> =
+        (0..200).map(|_| world.engine.call(World::request("hot", "add", "1", None)).unwrap().1).collect();
+    for (n, receiver) in (1..).zip(receivers) {
+        let outcome = receiver.blocking_recv().unwrap().unwrap().outcome;
+        assert_eq!(outcome.kind, Some(OutcomeKind::Success(n.to_string().into())));
+    }
+    assert!(world.log.commits() - before < 150, "{} writes for 200 turns", world.log.commits() - before);
+    world.stop().unwrap();
+}
+
+/// Messages go to other partitions exactly once, whether or not a crash falls in between.
+#[test]
+fn messages_arrive_once_over_a_crash() {
+    let mut world = World::new();
+    for round in 0..5 {
+        for n in 0..10 {
+            let input = format!("{{\"to\":\"to-{n}\",\"amount\":1}}");
+            world.call("from", "pass", &input).unwrap().unwrap();
+        }
+        let (log, state) = world.crash();
+        world = World::start(log, state, 1 << 20);
+        let sum = || (0..10).map(|n| world.value(&format!("to-{n}"))).sum::<i64>();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while sum() < 10 * (round + 1) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(sum(), 10 * (round + 1));
+        assert_eq!(world.value("from"), -10 * (round + 1));
+    }
+    world.stop().unwrap();
+}
+
+#[test]
+fn a_flow_sleeps_and_finishes() {
+    let world = World::new();
+    assert_eq!(world.call("a", "slowly", "7"), Some(Ok("7".into())));
+    assert_eq!(world.value("a"), 7);
+    world.stop().unwrap();
+}
+
+/// A commit error means "unknown": the driver stops, and nobody is told anything after it.
+#[test]
+fn nothing_is_acknowledged_after_a_failed_write() {
+    for outcome in [CommitOutcome::Present, CommitOutcome::Absent] {
+        let mut world = World::new();
+        assert_eq!(world.call("a", "add", "1"), Some(Ok("1".into())));
+        world.log.fail_next_commit(outcome);
+        let answer = world.call("a", "add", "1");
+        assert!(!matches!(answer, Some(Ok(_))), "acknowledged after a failed write: {answer:?}");
+        assert!(matches!(world.thread.join().unwrap(), Err(Fatal::Storage(_))));
+        world.host.stop();
+        world.log.crash(0);
+        world.state.crash(0);
+        let again = World::start(world.log, (*world.state).clone(), 1 << 20);
+        let value = again.value("a");
+        assert!(value == 1 || value == 2, "{value}");
+        again.stop().unwrap();
+    }
+}
+
+/// An overlay far too small for the work slows it down and loses nothing; the log is cut behind the checkpoints.
+#[test]
+fn a_tiny_overlay_only_slows_down() {
+    let world = World::start(MemLog::new(), MemState::new(), 4 << 10);
+    for n in 0..300 {
+        world.call(&format!("k{n}"), "add", "1").unwrap().unwrap();
+    }
+    assert!(world.state.writes() > 0);
+    let (log, state) = world.crash();
+    let world = World::start(log.clone(), state, 1 << 20);
+    assert!((0..300).all(|n| world.value(&format!("k{n}")) == 1));
+    assert!((0..4).any(|partition| log.clone().recover(partition).unwrap().start.index > 0), "nothing was trimmed");
+    world.stop().unwrap();
+}
+
+#[test]
+fn a_clean_stop_leaves_nothing_to_replay() {
+    let world = World::new();
+    world.call("a", "add", "5").unwrap().unwrap();
+    let state = Arc::clone(&world.state);
+    world.stop().unwrap();
+    assert_eq!(state.unsynced(), 0);
+}
+
+/// An idempotent request that comes twice at once is executed once, and both get its result.
+#[test]
+fn concurrent_repetitions_are_one_invocation() {
+    let world = World::new();
+    let receivers: Vec<_> =
+        (0..10).map(|_| world.engine.call(World::request("a", "add", "3", Some("key"))).unwrap()).collect();
+    let id = receivers[0].0;
+    for (other, receiver) in receivers {
+        assert_eq!(other, id);
+        let outcome = receiver.blocking_recv().unwrap().unwrap().outcome;
+        assert_eq!(outcome.kind, Some(OutcomeKind::Success("3".into())));
+    }
+    assert_eq!(world.value("a"), 3);
+    world.stop().unwrap();
+}
