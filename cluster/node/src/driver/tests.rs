@@ -82,9 +82,10 @@ impl World {
     /// The process dies in the middle of a write, and the machine loses everything that was not synced.
     fn crash(mut self) -> (MemLog, MemState) {
         self.log.fail_next_commit(CommitOutcome::Absent);
-        let _ = self.call("nobody", "add", "1");
+        let unanswered = self.engine.call(Self::request("nobody", "add", "1", None));
         assert!(self.thread.join().unwrap().is_err(), "the driver goes on after a failed write");
         self.host.stop();
+        drop(unanswered);
         self.log.crash(0);
         self.state.crash(0);
         (self.log, (*self.state).clone())
