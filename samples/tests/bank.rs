@@ -1,4 +1,5 @@
 //! The bank: money moves, stays, and is never less than nothing.
+#![allow(clippy::unwrap_used, reason = "a test may panic, also in its helpers")]
 
 mod common;
 

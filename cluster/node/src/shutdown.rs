@@ -52,18 +52,29 @@ pub enum Signal {
     Interrupt,
 }
 
+/// Takes SIGTERM and SIGINT over: from now on neither ends the process by itself, and the future gives the first of them,
+/// also one that comes before the future is polled. To be called in the context of a runtime.
+///
+/// # Errors
+/// When the operating system refuses the signal handler.
+pub fn listen() -> io::Result<impl Future<Output = Signal>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => Signal::Terminate,
+            _ = interrupt.recv() => Signal::Interrupt,
+        }
+    })
+}
+
 /// Waits for SIGTERM or SIGINT. Once called, neither ends the process by itself any more: a caller that wants a second
 /// signal to end it at once calls this again.
 ///
 /// # Errors
 /// When the operating system refuses the signal handler.
 pub async fn signalled() -> io::Result<Signal> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(Signal::Terminate),
-        _ = interrupt.recv() => Ok(Signal::Interrupt),
-    }
+    Ok(listen()?.await)
 }
 
 /// Requests `stop` on the first signal.

@@ -6,7 +6,7 @@ use std::path::Path;
 use abide::{Config, Running, ServerBuilder};
 
 /// Starts what is bound, with its data in `dir`.
-pub async fn start(server: ServerBuilder, dir: &Path) -> Running {
+pub(crate) async fn start(server: ServerBuilder, dir: &Path) -> Running {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut config = Config { data: dir.join("data"), ..Config::default() };
     config.ingress.addr = any_port;

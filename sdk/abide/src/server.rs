@@ -108,16 +108,25 @@ impl ServerBuilder {
                 return ExitCode::FAILURE;
             }
         };
+        // Before anyone is told that the node is ready: a service manager may stop it at once.
+        let signalled = {
+            let _context = running.0.runtime().enter();
+            shutdown::listen()
+        };
+        let signalled = match signalled {
+            Ok(signalled) => signalled,
+            Err(error) => {
+                eprintln!("error: cannot wait for signals: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
         println_line(&format!("ingress  http://{}", running.ingress()));
         println_line(&format!("admin    http://{}", running.admin()));
         println_line(&format!("data     {}", config.data.display()));
         if let Some(hint) = self.hint {
             println_line(&hint(&running));
         }
-        if let Err(error) = running.0.runtime().block_on(shutdown::signalled()) {
-            eprintln!("error: cannot wait for signals: {error}");
-            return ExitCode::FAILURE;
-        }
+        running.0.runtime().block_on(signalled);
         running.0.stop();
         ExitCode::SUCCESS
     }

@@ -136,7 +136,7 @@ impl Attempt {
     }
 
     /// Polls user code. To be called after start, after [`Attempt::notify`] and [`Attempt::committed`], and when the
-    /// waker fires. A panic of user code passes through; the attempt can only be dropped then.
+    /// waker fires. A panic of user code passes through; then only [`Attempt::salvage`] is left to be called.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Progress {
         let Some(mut future) = self.future.take() else {
             return Progress::Pending { messages: Vec::new(), waiting: None };
@@ -175,6 +175,12 @@ impl Attempt {
                 }
             }
         }
+    }
+
+    /// What user code had done before it panicked in [`Attempt::poll`], to be proposed before the failure: without it, a
+    /// step that has ended would run again.
+    pub fn salvage(&mut self) -> Vec<RawMessage> {
+        self.engine.borrow_mut().flush()
     }
 
     /// A notification was appended to the journal at `index`. Results of this attempt's own steps are not told.

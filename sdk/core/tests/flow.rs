@@ -249,6 +249,16 @@ impl Order {
         panic!("user code")
     }
 
+    async fn panics_after_a_step(&mut self, cx: &mut Flow) -> Result<u32, Terminal> {
+        let step: u32 = cx
+            .run("step", || async {
+                ran("step");
+                Ok(7)
+            })
+            .await?;
+        panic!("after step {step}")
+    }
+
     fn read_total(&self, _cx: &Read) -> u32 {
         self.total
     }
@@ -622,6 +632,20 @@ fn a_wrong_argument_is_the_callers_failure() {
     assert_eq!(failure.code, 400);
     assert!(failure.message.starts_with("argument of `everything`: invalid type"), "{}", failure.message);
     assert!(world.state.is_empty());
+}
+
+#[test]
+fn a_panic_does_not_lose_the_step_before_it() {
+    let mut world = World::new::<Order>("panics_after_a_step", Bytes::new());
+    let mut attempt = world.start();
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _ = attempt.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    }));
+    assert!(caught.is_err());
+    assert_eq!(take_ran(), ["step"]);
+    let codes: Vec<_> = attempt.salvage().iter().map(|message| message.code).collect();
+    assert_eq!(codes, [Code::RUN, Code::PROPOSE_RUN_COMPLETION]);
+    assert!(attempt.salvage().is_empty());
 }
 
 #[test]

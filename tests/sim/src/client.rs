@@ -11,8 +11,6 @@ use crate::names::{self, Callee};
 use crate::violation::{Check, Invariant, check};
 use crate::world::{Event, World};
 
-/// How long results of idempotent requests of clients are kept, in ms.
-const RETENTION: u64 = 2_000;
 /// How long a client waits for a result, in ms.
 const PATIENCE: u64 = 5_000;
 
@@ -69,8 +67,7 @@ impl World {
             self.targets.push(id);
         }
         let retention = callee.idempotency.as_ref().map(|(_, retention)| *retention);
-        let request =
-            Request { client, id, target: callee.target(), wait, retention, invoke: Some(invoke.clone()) };
+        let request = Request { client, id, target: callee.target(), wait, retention, invoke: Some(invoke.clone()) };
         let repeat = retention.is_some() && self.rng.client.chance(self.config.faults.impatience);
         self.submit(request.clone(), invoke.clone())?;
         if repeat {
@@ -103,7 +100,8 @@ impl World {
             _ => Callee::turn(names::COUNTER, "add", key, Vec::new()),
         };
         if matches!(kind, 3 | 11) {
-            callee.idempotency = Some((format!("i{}", rng.below(3)), RETENTION));
+            let retention = if kind == 3 { self.config.turn_retention } else { self.config.flow_retention };
+            callee.idempotency = Some((format!("i{}", rng.below(3)), retention));
         }
         (callee, wait)
     }
@@ -119,14 +117,8 @@ impl World {
         let id = self.targets[at];
         let verb = [Verb::Kill, Verb::Cancel, Verb::Cancel, Verb::Resume][usize::try_from(rng.below(4)).unwrap_or(0)];
         let control = Control { target: Bytes::copy_from_slice(&id.to_bytes()), verb: verb as i32 };
-        let request = Request {
-            client,
-            id,
-            target: Target::default(),
-            wait: Wait::Answer,
-            retention: None,
-            invoke: None,
-        };
+        let request =
+            Request { client, id, target: Target::default(), wait: Wait::Answer, retention: None, invoke: None };
         let number = self.open(request);
         self.propose_from_outside(id, Command { request: number, body: Some(Body::Control(control)) });
         Ok(())
@@ -150,7 +142,7 @@ impl World {
             self.waiters.entry(id).or_default().push(number);
         }
         if direct {
-            self.tell_host(partition.0, HostMsg::Call { request: number, invoke });
+            self.tell_host(partition.0, HostMsg::Call { request: number, invoke: Box::new(invoke) });
         } else {
             self.propose_from_outside(id, Command { request: number, body: Some(Body::Invoke(invoke)) });
         }
@@ -219,7 +211,7 @@ impl World {
         check(part.ends.get(&id).is_some_and(|ends| ends.contains(outcome)), Invariant::I6CompletedOnce, || {
             format!("{id} was answered with {outcome:?}; committed are {:?}", part.ends.get(&id))
         })?;
-        let kept = part.kept_until(id).filter(|(kept, _)| kept == outcome).map(|(_, until)| until);
+        let kept = part.kept_until(id).filter(|(kept, _)| *kept == outcome).map(|(_, until)| until);
         for number in self.waiters.remove(&id).unwrap_or_default() {
             let Some(request) = self.requests.get(&number) else { continue };
             self.ledger.acknowledged.insert(id);

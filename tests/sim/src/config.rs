@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use crate::names;
 use crate::rng::Rng;
 
 /// A deliberate fault of the simulated shell or store that the checks have to notice.
@@ -21,13 +22,16 @@ pub enum Canary {
     IgnoreFence,
     /// The state store swaps neighbours in a mailbox.
     SwapFifo,
-    /// A delivery whose command is committed is proposed again under fresh numbers.
+    /// Messages between partitions are handed over once more, under the numbers of those that follow.
     RepeatMessages,
+    /// Nothing is kept of idempotent flows, so that an id is accepted again while messages for its earlier life are
+    /// under way. Not a fault of the shell: the product does not tell two lives of an id apart.
+    ReuseIds,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::SkipFsync,
         Self::AckBeforeCommit,
         Self::DropTaken,
@@ -36,6 +40,7 @@ impl Canary {
         Self::IgnoreFence,
         Self::SwapFifo,
         Self::RepeatMessages,
+        Self::ReuseIds,
     ];
 
     /// The name on the command line.
@@ -50,6 +55,7 @@ impl Canary {
             Self::IgnoreFence => "ignore-fence",
             Self::SwapFifo => "swap-fifo",
             Self::RepeatMessages => "repeat-messages",
+            Self::ReuseIds => "reuse-ids",
         }
     }
 }
@@ -87,6 +93,10 @@ pub(crate) struct Config {
     pub(crate) inbox_max: usize,
     /// Turns that an activation runs ahead of their commit.
     pub(crate) speculation: usize,
+    /// How long results of idempotent turns of clients are kept, in ms.
+    pub(crate) turn_retention: u64,
+    /// How long results of idempotent flows are kept, in ms. Longer than a run: see [`Canary::ReuseIds`].
+    pub(crate) flow_retention: u64,
     /// Relative frequency of each kind of request, see `client`.
     pub(crate) mix: [u64; 12],
     pub(crate) faults: Faults,
@@ -146,11 +156,15 @@ impl Config {
             Some(Canary::SkipFsync | Canary::AckBeforeCommit) => faults.power = faults.power.max(20),
             Some(Canary::DropTaken | Canary::DropCompletions | Canary::SwapFifo) => faults.kill = faults.kill.max(20),
             Some(Canary::IgnoreFence) => (faults.panic, faults.stale) = (2_000, 5_000),
-            Some(Canary::EarlyTimers | Canary::RepeatMessages) | None => {}
+            Some(Canary::EarlyTimers | Canary::RepeatMessages | Canary::ReuseIds) | None => {}
         }
         let mut mix = [0; 12];
         for weight in &mut mix {
             *weight = if rng.chance(7_000) { rng.range(1, 10) } else { 0 };
+        }
+        if canary == Some(Canary::ReuseIds) {
+            // Idempotent flows, and orders that end them.
+            (mix[10], mix[11]) = (20, 20);
         }
         if mix.iter().all(|weight| *weight == 0) {
             mix[0] = 1;
@@ -167,6 +181,8 @@ impl Config {
             entry_cache_bytes: if rng.chance(5_000) { 0 } else { 64 << 10 },
             inbox_max: if rng.chance(3_000) { 4 } else { 1_000 },
             speculation: usize::try_from(rng.range(1, 8)).unwrap_or(1),
+            turn_retention: if rng.chance(7_500) { 2_000 } else { 0 },
+            flow_retention: if canary == Some(Canary::ReuseIds) { 0 } else { names::FLOW_RETENTION },
             mix,
             faults,
             canary,

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::app::{self, Fields};
 use crate::config::{Canary, Faults};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Life};
 use crate::names;
 use crate::rng::Rng;
 use crate::violation::Check;
@@ -27,7 +27,7 @@ pub(crate) enum HostMsg {
     /// An object's applied state and mailbox.
     Activated(Box<Snapshot>),
     /// Something took its place in a mailbox.
-    Enqueued { object: ObjectId, work: Work },
+    Enqueued { object: ObjectId, work: Box<Work> },
     /// An attempt is due.
     Start(Box<Start>),
     /// A running attempt is told something.
@@ -41,7 +41,7 @@ pub(crate) enum HostMsg {
     /// An object's state was changed by someone else.
     StateChanged { object: ObjectId },
     /// A client wants a turn at once.
-    Call { request: u64, invoke: Invoke },
+    Call { request: u64, invoke: Box<Invoke> },
 }
 
 /// An object as loaded.
@@ -58,7 +58,6 @@ pub(crate) struct Snapshot {
 /// An attempt as loaded.
 #[derive(Clone, Debug)]
 pub(crate) struct Start {
-    pub(crate) partition: PartitionId,
     pub(crate) work: Work,
     pub(crate) term: u64,
     pub(crate) attempt: u32,
@@ -71,7 +70,7 @@ pub(crate) struct Start {
 #[derive(Debug)]
 pub(crate) enum Ask {
     /// Propose this.
-    Propose(PartitionId, Command),
+    Propose(PartitionId, Box<Command>),
     /// Load this object.
     Load(ObjectId),
     /// Call [`Host::timer`] after so many ms.
@@ -105,7 +104,7 @@ pub(crate) struct Cx<'a> {
 impl Cx<'_> {
     fn propose(&mut self, id: InvocationId, request: u64, body: Body) {
         let partition = PartitionId::of(id.partition_key, self.partitions);
-        self.asks.push(Ask::Propose(partition, Command { request, body: Some(body) }));
+        self.asks.push(Ask::Propose(partition, Box::new(Command { request, body: Some(body) })));
     }
 
     fn panics(&mut self) -> bool {
@@ -128,8 +127,8 @@ pub(crate) struct Host {
     flows: BTreeMap<InvocationId, Flow>,
     /// Direct turns that failed and are on their way into the mailbox.
     unconfirmed: BTreeSet<InvocationId>,
-    /// The last records of each flow, to be sent again late.
-    records: BTreeMap<InvocationId, Vec<Body>>,
+    /// The last records of each flow, to be sent again late. Of one life: a later one may have equal attempt numbers.
+    records: BTreeMap<Life, Vec<Body>>,
 }
 
 impl Host {
@@ -137,7 +136,7 @@ impl Host {
     pub(crate) fn handle(&mut self, message: HostMsg, cx: &mut Cx<'_>) -> Check {
         match message {
             HostMsg::Activated(snapshot) => self.activated(*snapshot, cx),
-            HostMsg::Enqueued { object, work } => self.enqueued(object, work, cx),
+            HostMsg::Enqueued { object, work } => self.enqueued(object, *work, cx),
             HostMsg::Start(start) => return self.start(*start, cx),
             HostMsg::Notify { id, attempt, index, entry } => return self.notify(id, attempt, index, &entry, cx),
             HostMsg::Appended { id, attempt } => return self.appended(id, attempt, cx),
@@ -149,7 +148,7 @@ impl Host {
             }
             HostMsg::Rejected { object, activation } => self.rejected(object, activation, cx),
             HostMsg::StateChanged { object } => self.reload(&object, cx),
-            HostMsg::Call { request, invoke } => self.call(request, invoke, cx),
+            HostMsg::Call { request, invoke } => self.call(request, *invoke, cx),
         }
         Ok(())
     }
@@ -184,7 +183,7 @@ impl Host {
 
     /// Late records of attempts that are over (invariant I8).
     fn send_again(&mut self, start: &Start, cx: &mut Cx<'_>) {
-        let Some(records) = self.records.remove(&start.work.id) else { return };
+        let Some(records) = self.records.remove(&(start.work.id, start.created_at)) else { return };
         for mut record in records {
             if !cx.rng.chance(cx.faults.stale) {
                 continue;

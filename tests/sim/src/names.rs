@@ -27,6 +27,8 @@ pub(crate) const JOB: &str = "Job";
 pub(crate) const NOTE: &str = "Note";
 /// What an account starts with.
 pub(crate) const OPENING_BALANCE: i64 = 100;
+/// How long results of idempotent flows are kept, in ms: longer than any run.
+pub(crate) const FLOW_RETENTION: u64 = 10_000_000;
 /// The message of a cancelled flow.
 pub(crate) const CANCELLED: &str = "cancelled flow";
 
@@ -59,26 +61,22 @@ impl Callee {
         let mut callee = match rng.below(u64::from(rank.max(1)) + 1) {
             0 => Self::turn(COUNTER, "add", key(rng), Vec::new()),
             1 if rank > 1 => Self::flow(rng, JOB, None, depth + 1),
-            2 if rank > 2 => Self::flow(rng, STOCK, Some(key(rng)), depth + 1),
+            2 if rank > 2 => {
+                let key = key(rng);
+                Self::flow(rng, STOCK, Some(key), depth + 1)
+            }
             _ => Self::note(rng),
         };
         if rng.chance(2_000) {
             let name = format!("f{}", rng.below(4));
-            callee.idempotency = Some((name, rng.range(50, 4_000)));
+            let short = rng.range(50, 4_000);
+            callee.idempotency = Some((name, if callee.form == Form::Flow { FLOW_RETENTION } else { short }));
         }
         callee
     }
 
     pub(crate) fn turn(service: &'static str, handler: &'static str, key: String, input: Vec<u8>) -> Self {
-        Self {
-            service,
-            handler,
-            key: Some(key),
-            access: Access::Exclusive,
-            form: Form::Turn,
-            input,
-            idempotency: None,
-        }
+        Self { service, handler, key: Some(key), access: Access::Exclusive, form: Form::Turn, input, idempotency: None }
     }
 
     pub(crate) fn flow(rng: &mut Rng, service: &'static str, key: Option<String>, depth: u8) -> Self {

@@ -1,6 +1,6 @@
 //! The simulated shell: drives the partitions as the real driver does, with an fsync that takes time.
 
-mod disk;
+pub(crate) mod disk;
 mod output;
 
 use std::collections::VecDeque;
@@ -10,6 +10,7 @@ use abide_model::command::Command;
 use abide_model::id::{InvocationId, Millis, ObjectId, PartitionId};
 use abide_partition::{Input, Partition, PartitionError, PartitionSettings};
 use abide_storage::{Checkpoint, LogBatch, LogStore, LogWrite, Overlay, StorageError};
+pub(crate) use disk::Crash;
 
 use crate::config::Canary;
 use crate::host::{Ask, Cx, Host, HostMsg, Timer};
@@ -27,7 +28,8 @@ pub(crate) struct Node {
     host: Host,
     /// What the host is told, for each partition in the order of its log.
     host_inbox: Vec<VecDeque<HostMsg>>,
-    loads: Vec<ObjectId>,
+    /// Objects to load, and what has to be applied before.
+    loads: Vec<(ObjectId, Option<u64>)>,
     activations: u64,
     /// Writes that wait for the log.
     queue: Vec<(LogWrite, bool)>,
@@ -157,12 +159,11 @@ impl World {
             let writes: Vec<_> = queue.into_iter().map(|(write, _)| write).collect();
             let delay = if sync { self.rng.disk.range(0, self.config.fsync_ms) } else { 0 };
             if self.config.canary == Some(Canary::AckBeforeCommit) {
-                for write in &writes {
-                    let slot = &mut node.slots[write.partition as usize];
+                for p in writes.iter().map(|write| write.partition as usize) {
                     let now = Millis(self.wall());
-                    slot.partition.handle(Input::Persisted, now).map_err(|error| failed(&error))?;
-                    while let Some(output) = slot.partition.take_output() {
-                        self.early(output)?;
+                    node.slots[p].partition.handle(Input::Persisted, now).map_err(|error| failed(&error))?;
+                    while let Some(output) = node.slots[p].partition.take_output() {
+                        self.output(node, p, output)?;
                     }
                 }
             }
@@ -232,6 +233,10 @@ impl World {
     pub(crate) fn compare(&mut self, node: &Node) -> Check {
         for (p, slot) in node.slots.iter().enumerate() {
             if slot.partition.stats().applied == self.tap[p].len() as u64 {
+                let (log_time, expected) = (slot.partition.stats().log_time.0, self.model.parts[p].log_time);
+                check(log_time == expected, Invariant::I13Timers, || {
+                    format!("p{p}: log time is {log_time}, expected {expected}")
+                })?;
                 model::compare(slot.partition.view(), &self.model.parts[p])?;
                 self.counts.compared += 1;
             }
@@ -266,8 +271,8 @@ impl World {
         let asks = cx.asks;
         for ask in asks {
             match ask {
-                Ask::Propose(partition, command) => node.slots[partition.0 as usize].inbox.push_back(command),
-                Ask::Load(object) => node.loads.push(object),
+                Ask::Propose(partition, command) => node.slots[partition.0 as usize].inbox.push_back(*command),
+                Ask::Load(object) => node.loads.push((object, None)),
                 Ask::After(delay, timer) => self.after(delay, Event::HostTimer(self.epoch, timer)),
                 Ask::Awakeable { id, created_at, signal } => self.awaits((id, created_at, signal)),
             }
@@ -299,7 +304,7 @@ impl World {
     pub(crate) fn propose_from_outside(&mut self, id: InvocationId, command: Command) {
         let p = PartitionId::of(id.partition_key, self.config.partitions).0;
         let delay = self.rng.net.range(0, self.config.delay_ms);
-        self.after(delay, Event::Propose(self.epoch, p, command));
+        self.after(delay, Event::Propose(self.epoch, p, Box::new(command)));
     }
 
     /// A command arrives at a partition.
@@ -332,6 +337,7 @@ impl Node {
     pub(crate) fn is_quiet(&self) -> bool {
         self.flight.is_none()
             && self.queue.is_empty()
+            && self.loads.is_empty()
             && self.host_inbox.iter().all(VecDeque::is_empty)
             && self.slots.iter().all(|slot| slot.inbox.is_empty() && slot.partition.stats().pending == 0)
     }

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use abide_model::command::{FlowMessage, Invoke};
-use abide_model::id::InvocationId;
 use abide_model::protocol::{
     Call, Code, EagerStateResult, Failure, GetEagerState, InvocationTarget, NotificationId, NotificationResult,
     OneWayCall, Output, OutputResult, PlainCommand, RawMessage, SIGNAL_CANCEL, SendSignal, SetState, SignalId,
@@ -167,7 +166,6 @@ pub(crate) enum Stop {
 
 /// One run of the interpreter from the top.
 pub(crate) struct Replay<'a> {
-    pub(crate) id: InvocationId,
     pub(crate) known: &'a Known,
     /// The object's state as the attempt got it, with the attempt's own changes.
     pub(crate) fields: &'a mut BTreeMap<String, Bytes>,
@@ -194,14 +192,12 @@ struct Slot {
 
 impl<'a> Replay<'a> {
     pub(crate) fn new(
-        id: InvocationId,
         known: &'a Known,
         fields: &'a mut BTreeMap<String, Bytes>,
         now: u64,
         entropy: &'a mut Rng,
     ) -> Self {
         Self {
-            id,
             known,
             fields,
             now,

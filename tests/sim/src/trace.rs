@@ -6,7 +6,6 @@ use crate::rng::fold;
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     hash: u64,
-    lines: u64,
     verbose: bool,
     time: u64,
 }
@@ -25,10 +24,19 @@ impl Trace {
     pub(crate) fn line(&mut self, text: std::fmt::Arguments<'_>) {
         let line = format!("{:>9} {text}", self.time);
         self.hash = fold(self.hash, line.as_bytes());
-        self.lines += 1;
         if self.verbose {
             println!("{line}");
         }
+    }
+
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
+    /// Prints a remark that does not count.
+    #[expect(clippy::print_stdout, reason = "the printed trace is what was asked for")]
+    pub(crate) fn note(&self, text: std::fmt::Arguments<'_>) {
+        println!("{:>9} {text}", self.time);
     }
 
     pub(crate) fn hash(&self) -> u64 {

@@ -50,7 +50,11 @@ enum Step {
         failure: Failure,
         next: Option<Next>,
     },
-    Panicked(String),
+    Panicked {
+        /// What was done before.
+        messages: Vec<RawMessage>,
+        panic: String,
+    },
 }
 
 impl<P: Port> Driver<P> {
@@ -110,7 +114,14 @@ impl<P: Port> Driver<P> {
                     };
                     return self.fail(fault, next, alive).await;
                 }
-                Step::Panicked(message) => return self.fail(Fault::panic(&message), None, alive).await,
+                Step::Panicked { messages, panic } => {
+                    let fault = match self.append(slot, messages).await {
+                        Appended::Yes => Fault::panic(&panic),
+                        Appended::GivenUp => return,
+                        Appended::Unresolved(failure) => Fault::error(failure),
+                    };
+                    return self.fail(fault, None, alive).await;
+                }
             }
         }
     }
@@ -220,7 +231,7 @@ fn poll(slot: &Slot, patience: &mut Patience, cx: &mut Context<'_>) -> Poll<Step
         attempt.poll(cx)
     });
     match progress {
-        Err(panic) => Poll::Ready(Step::Panicked(panic)),
+        Err(panic) => Poll::Ready(Step::Panicked { messages: attempt.salvage(), panic }),
         Ok(Progress::Pending { messages, waiting: Some(awaiting) }) if messages.is_empty() => {
             patience.poll(cx).map(|()| Step::Idle(awaiting))
         }

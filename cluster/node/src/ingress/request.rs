@@ -1,6 +1,6 @@
 //! What is read from a request (service protocol §4.2), and the limits it is held to (reliability 3.4).
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -17,6 +17,10 @@ use super::error::IngressError;
 
 /// A body must be complete within this time.
 pub(super) const BODY_TIME: Duration = Duration::from_secs(60);
+/// The rest of a refused body is read for this time at most.
+const DISCARD_TIME: Duration = Duration::from_secs(2);
+/// And this many bytes of it.
+const DISCARD_BYTES: usize = 64 << 20;
 /// Bytes of all bodies that are being received in more than one piece.
 const BUDGET_BYTES: usize = 64 << 20;
 
@@ -124,18 +128,24 @@ impl Bodies {
             return Ok(Bytes::new());
         }
         // What the length header announces.
+        let mut body = pin!(body);
         if body.size_hint().lower() > self.bytes_max as u64 {
+            discard(body).await;
             return Err(self.too_large());
         }
-        timeout(self.time, self.collect(body)).await.map_err(|_| IngressError::BodyTime)?
+        let collected = timeout(self.time, self.collect(body.as_mut())).await;
+        let collected = collected.unwrap_or(Err(IngressError::BodyTime));
+        if matches!(collected, Err(IngressError::BodyTooLarge { .. } | IngressError::BodyBudget)) {
+            discard(body).await;
+        }
+        collected
     }
 
-    async fn collect<B>(&self, body: B) -> Result<Bytes, IngressError>
+    async fn collect<B>(&self, mut body: Pin<&mut B>) -> Result<Bytes, IngressError>
     where
         B: Body<Data = Bytes>,
         B::Error: std::fmt::Display,
     {
-        let mut body = pin!(body);
         let mut first = Bytes::new();
         let mut joined = BytesMut::new();
         let mut held = Held { bodies: self, bytes: 0 };
@@ -166,6 +176,22 @@ impl Bodies {
     fn too_large(&self) -> IngressError {
         IngressError::BodyTooLarge { limit: self.bytes_max }
     }
+}
+
+/// Throws away the rest of a body that was refused, for a while: most clients look for the answer only when they have sent
+/// everything, and would see a broken connection instead.
+async fn discard<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) {
+    let rest = async {
+        let mut left = DISCARD_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Past either bound the connection is closed on the client.
+    let _ = timeout(DISCARD_TIME, rest).await;
 }
 
 /// A part of the budget, given back when the body is complete or given up.

@@ -294,3 +294,39 @@ fn an_entry_of_a_newer_build_stops_the_replica() {
     }
     assert!(failed, "a command without a body is of an unknown kind");
 }
+
+/// A message to another partition that is lost on its way is shipped again until it is acknowledged.
+#[test]
+fn a_lost_message_is_shipped_again() {
+    let recovered = MemLog::new().recover(0).unwrap();
+    let overlay = Overlay::new(0, Arc::new(MemState::new()));
+    let settings = PartitionSettings::single(PartitionId(0), 2);
+    let mut partition = Partition::open(settings, recovered, overlay).unwrap();
+    let step = |partition: &mut Partition<MemState>, input| {
+        let mut deliveries = Vec::new();
+        partition.handle(input, Millis(1_000)).unwrap();
+        while let Some(output) = partition.poll_output().unwrap() {
+            match output {
+                Output::Persist { .. } => partition.handle(Input::Persisted, Millis(1_000)).unwrap(),
+                Output::Deliver { to, delivery } => deliveries.push((to, delivery)),
+                _ => {}
+            }
+        }
+        deliveries
+    };
+    step(&mut partition, Input::Campaign);
+    let elsewhere = InvocationId { partition_key: PartitionKey(u64::MAX), unique: 1 };
+    let mut command = turn(1, version(0), "1");
+    if let Some(Body::Turn(turn)) = &mut command.body {
+        let target = Some(Target { service: "S".into(), handler: "h".into(), ..Target::default() });
+        turn.sends = vec![Invoke { id: Bytes::copy_from_slice(&elsewhere.to_bytes()), target, ..Invoke::default() }];
+    }
+    let first = step(&mut partition, Input::Propose(command));
+    assert_eq!(first.len(), 1);
+    let again: Vec<_> = (0..20).flat_map(|_| step(&mut partition, Input::Tick)).collect();
+    assert!(!again.is_empty() && again.iter().all(|delivery| *delivery == first[0]), "{again:?}");
+    let ack = abide_model::command::OutboxAck { by: 1, up_to: 1 };
+    step(&mut partition, Input::Propose(Command::new(Body::OutboxAck(ack))));
+    assert_eq!(partition.stats().unacknowledged, 0);
+    assert!((0..40).all(|_| step(&mut partition, Input::Tick).is_empty()));
+}

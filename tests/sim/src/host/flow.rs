@@ -88,7 +88,9 @@ impl Host {
         flow.seen = index + 1;
         let signal = entry.message().code == Code::SIGNAL;
         let fresh = learn(&mut flow.known, index, entry);
-        check(fresh || signal, Invariant::I4EffectOnce, || format!("{id}: entry {index} is a second result: {entry:?}"))?;
+        check(fresh || signal, Invariant::I4EffectOnce, || {
+            format!("{id}: entry {index} is a second result: {entry:?}")
+        })?;
         self.advance(id, cx)
     }
 
@@ -107,7 +109,7 @@ impl Host {
         {
             flow.put_away(&ids);
             let records = flow.propose(cx);
-            self.records.insert(id, records);
+            self.records.insert(flow.life, records);
             return Ok(());
         }
         self.flows.insert(id, flow);
@@ -118,7 +120,7 @@ impl Host {
         let Some(mut flow) = self.flows.remove(&id) else { return Ok(()) };
         let (next, records) = flow.advance(cx)?;
         if !records.is_empty() {
-            self.records.insert(id, records);
+            self.records.insert(flow.life, records);
         }
         if matches!(next, Next::Stay) {
             self.flows.insert(id, flow);
@@ -180,7 +182,7 @@ impl Flow {
 
     /// Runs the program from the top; what is new goes into `outgoing`.
     fn interpret(&mut self, cx: &mut Cx<'_>) -> Stop {
-        let mut replay = Replay::new(self.life.0, &self.known, &mut self.fields, cx.now, cx.rng);
+        let mut replay = Replay::new(&self.known, &mut self.fields, cx.now, cx.rng);
         let stop = replay.run(&self.program);
         let fresh = std::mem::take(&mut replay.fresh);
         for message in fresh {

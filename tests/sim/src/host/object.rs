@@ -15,6 +15,8 @@ use crate::app::{self, Fields};
 #[derive(Default)]
 pub(super) struct Activation {
     ready: Option<Ready>,
+    /// Loadings under way; only what the last of them brings counts.
+    loading: u32,
     /// Calls that wait for the state.
     waiting: VecDeque<(u64, Invoke)>,
     /// A turn that failed before and is due again.
@@ -44,6 +46,10 @@ struct Due {
 impl Host {
     pub(super) fn activated(&mut self, snapshot: Snapshot, cx: &mut Cx<'_>) {
         let Some(activation) = self.objects.get_mut(&snapshot.object) else { return };
+        activation.loading = activation.loading.saturating_sub(1);
+        if activation.loading > 0 {
+            return;
+        }
         let queue = snapshot.queue.into_iter().map(|(work, held)| Item { work, held }).collect();
         activation.ready = Some(Ready {
             id: ActivationId(snapshot.activation),
@@ -59,23 +65,21 @@ impl Host {
     }
 
     pub(super) fn enqueued(&mut self, object: ObjectId, work: Work, cx: &mut Cx<'_>) {
-        let unconfirmed = self.unconfirmed.remove(&work.id);
+        if self.unconfirmed.remove(&work.id) {
+            // Whether its failure counted depends on what came before it: only the tables know.
+            return self.load(object, cx);
+        }
         let Some(activation) = self.objects.get_mut(&object) else { return self.load(object, cx) };
         let Some(ready) = &mut activation.ready else { return };
         if ready.queue.iter().all(|item| item.work.id != work.id) {
-            let held = unconfirmed || work.target.form() == Form::Flow;
+            let held = work.target.form() == Form::Flow;
             ready.queue.push_back(Item { work, held });
         }
         self.pump(&object, cx);
     }
 
     pub(super) fn due(&mut self, object: ObjectId, start: &Start, cx: &mut Cx<'_>) {
-        let due = Due {
-            id: start.work.id,
-            term: start.term,
-            attempt: start.attempt,
-            failures: start.work.failures,
-        };
+        let due = Due { id: start.work.id, term: start.term, attempt: start.attempt, failures: start.work.failures };
         if !self.objects.contains_key(&object) {
             self.load(object.clone(), cx);
         }
@@ -108,7 +112,9 @@ impl Host {
     }
 
     fn load(&mut self, object: ObjectId, cx: &mut Cx<'_>) {
-        self.objects.entry(object.clone()).or_default().ready = None;
+        let activation = self.objects.entry(object.clone()).or_default();
+        activation.ready = None;
+        activation.loading += 1;
         cx.asks.push(Ask::Load(object));
     }
 
@@ -166,12 +172,19 @@ impl Host {
             let Some(ready) = &mut activation.ready else { return };
             let Some(head) = ready.queue.front() else { return };
             let due = activation.due.filter(|due| due.id == head.work.id);
-            if head.work.target.form() == Form::Flow || (head.held && due.is_none()) {
-                return;
+            let holds = head.work.target.form() == Form::Flow || (head.held && due.is_none());
+            let mut at = 0;
+            if holds {
+                // Now and then something overtakes what holds the place: the machine has to refuse it.
+                let overtakes = ready.queue.get(1).is_some_and(|it| it.work.target.form() == Form::Turn && !it.held);
+                if !overtakes || !cx.rng.chance(200) {
+                    return;
+                }
+                at = 1;
             }
-            let Some(mut item) = ready.queue.pop_front() else { return };
+            let Some(mut item) = ready.queue.remove(at) else { return };
             let id = Bytes::copy_from_slice(&item.work.id.to_bytes());
-            if cx.panics() {
+            if at == 0 && cx.panics() {
                 let failures = due.map_or(item.work.failures, |due| due.failures) + 1;
                 let failed = AttemptFailed {
                     id,

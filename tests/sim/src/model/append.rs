@@ -150,8 +150,7 @@ impl Part {
                 let waits = raw.code == Code::ATTACH_INVOCATION;
                 let code = if waits { Code::ATTACH_DONE } else { Code::OUTPUT_DONE };
                 let sink = Some(Sink::new(id, command.result_completion_id, code));
-                let attach =
-                    abide_model::command::Attach { target: Bytes::copy_from_slice(&target.to_bytes()), sink };
+                let attach = abide_model::command::Attach { target: Bytes::copy_from_slice(&target.to_bytes()), sink };
                 self.send(if waits { ParcelBody::Attach(attach) } else { ParcelBody::Peek(attach) });
             }
             _ => {}
@@ -226,7 +225,7 @@ impl Part {
             let input = abide_model::protocol::Input::decode(input).unwrap_or_default().value.unwrap_or_default();
             let program = Program::of(&inv.target.service, inv.target.key.is_some(), &input.content);
             let (mut fields, mut rng) = (Fields::new(), Rng::stream(0, "replay"));
-            let mut replay = Replay::new(id, &known, &mut fields, 0, &mut rng);
+            let mut replay = Replay::new(&known, &mut fields, 0, &mut rng);
             let stop = replay.run(&program);
             let same = matches!(&stop, Stop::End(result) if Some(result) == output.as_ref());
             check(same, Invariant::I5JournalAppendOnly, || {

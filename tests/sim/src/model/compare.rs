@@ -55,7 +55,8 @@ pub(crate) fn compare<V: View>(view: &V, part: &Part) -> Check {
 
     let found: Vec<_> = all::<Outbox, V>(view)?.into_iter().map(|((to, seq), parcel)| ((to.0, seq), parcel)).collect();
     same(Invariant::I16Exchange, part, "outbox", &found, &pairs(&part.outbox))?;
-    let mut expected: Vec<_> = part.sent.iter().map(|(to, last)| ((Direction::Sent, PartitionId(*to)), *last)).collect();
+    let mut expected: Vec<_> =
+        part.sent.iter().map(|(to, last)| ((Direction::Sent, PartitionId(*to)), *last)).collect();
     expected.extend(part.taken.iter().map(|(from, last)| ((Direction::Taken, PartitionId(*from)), *last)));
     let mut found: Vec<_> = all::<Sequences, V>(view)?.into_iter().map(|(key, row)| (key, row.last)).collect();
     found.retain(|(_, last)| *last > 0);
@@ -85,10 +86,8 @@ fn invocation(part: &Part, id: InvocationId, row: &InvocationRow, inv: &Inv) -> 
 }
 
 fn journals<V: View>(view: &V, part: &Part) -> Check {
-    let found: Vec<_> = all::<Journals, V>(view)?
-        .into_iter()
-        .map(|(key, row)| (key, (row.message().code, row.payload)))
-        .collect();
+    let found: Vec<_> =
+        all::<Journals, V>(view)?.into_iter().map(|(key, row)| (key, (row.message().code, row.payload))).collect();
     let mut expected = BTreeMap::new();
     for (id, inv) in &part.invocations {
         for (index, entry) in (0_u32..).zip(&inv.journal) {

@@ -66,18 +66,7 @@ impl World {
         let copies = 1 + u64::from(self.rng.net.chance(self.faults.duplicate));
         for _ in 0..copies {
             let delay = self.rng.net.range(0, self.config.delay_ms * 3);
-            self.after(delay, Event::Propose(self.epoch, to.0, command.clone()));
-        }
-    }
-
-    /// Answers that left before their write: the canary.
-    pub(super) fn early(&mut self, output: Output) -> Check {
-        match output {
-            Output::Effect(Effect::Accepted { request, invocation, .. }) => self.accepted(request, invocation),
-            Output::Effect(Effect::Completed { invocation, outcome, target, .. }) => {
-                self.completed(invocation, &outcome, &target)
-            }
-            _ => Ok(()),
+            self.after(delay, Event::Propose(self.epoch, to.0, Box::new(command.clone())));
         }
     }
 
@@ -95,11 +84,13 @@ impl World {
                     format!("p{p}: a timer due {due} fired at log time {at}, clock {}", self.latest_wall)
                 })?;
             }
-            Effect::Enqueued { object, work } => self.tell(node, number, HostMsg::Enqueued { object, work }),
+            Effect::Enqueued { object, work } => {
+                self.tell(node, number, HostMsg::Enqueued { object, work: Box::new(work) })
+            }
             Effect::Start { invocation } => {
                 let slot = &node.slots[p];
                 let term = slot.partition.leading().unwrap_or(0);
-                let found = attempt(slot.partition.view(), PartitionId(number), invocation, term);
+                let found = attempt(slot.partition.view(), invocation, term);
                 if let Some(start) = found.map_err(|error| unreadable(&error))? {
                     self.tell(node, number, HostMsg::Start(Box::new(start)));
                 }
@@ -133,11 +124,17 @@ impl World {
         Ok(())
     }
 
-    /// Loads the objects that the host asked for, as applied now.
+    /// Loads the objects that the host asked for, once everything that it proposed before is applied.
     pub(super) fn answer_loads(&mut self, node: &mut Node) -> Check {
-        for object in std::mem::take(&mut node.loads) {
+        for (object, ticket) in std::mem::take(&mut node.loads) {
             let p = PartitionId::of(PartitionKey::of(&object.key), self.config.partitions).0;
             let slot = &node.slots[p as usize];
+            let ticket = ticket.unwrap_or_else(|| slot.partition.ticket());
+            // The tables are not complete before the leader's first entry is applied: nobody may read.
+            if slot.partition.applied_ticket() < ticket.max(1) {
+                node.loads.push((object, Some(ticket)));
+                continue;
+            }
             node.activations += 1;
             let activation = (slot.partition.leading().unwrap_or(0) << 32) | node.activations;
             let snapshot = load(slot.partition.view(), object, activation).map_err(|error| unreadable(&error))?;
@@ -173,7 +170,7 @@ fn load<V: View>(view: &V, object: ObjectId, activation: u64) -> Result<Snapshot
     Ok(Snapshot { object, activation, version: row.version(), fields, queue })
 }
 
-fn attempt<V: View>(view: &V, partition: PartitionId, id: InvocationId, term: u64) -> Result<Option<Start>, ReadError> {
+fn attempt<V: View>(view: &V, id: InvocationId, term: u64) -> Result<Option<Start>, ReadError> {
     let Some(row) = view.get::<Invocations>(&id)? else { return Ok(None) };
     if !matches!(row.status, Some(Status::Running(_))) {
         return Ok(None);
@@ -186,7 +183,7 @@ fn attempt<V: View>(view: &V, partition: PartitionId, id: InvocationId, term: u6
     };
     let work = work(id, &row, &journal)?;
     let (attempt, created_at) = (row.attempt, row.created_at);
-    Ok(Some(Start { partition, work, term, attempt, created_at, journal, fields }))
+    Ok(Some(Start { work, term, attempt, created_at, journal, fields }))
 }
 
 fn journal<V: View>(view: &V, id: InvocationId, len: u32) -> Result<Vec<JournalRow>, ReadError> {

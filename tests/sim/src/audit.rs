@@ -1,0 +1,119 @@
+//! The end of a run: everything has ended, and what is left is what it should be.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use abide_model::id::{Millis, ObjectId, PartitionId};
+use abide_partition::{Partition, PartitionSettings};
+use abide_storage::{HardState, LogPosition, MemState, Overlay, RecoveredLog};
+
+use crate::app;
+use crate::model;
+use crate::names;
+use crate::node::failed;
+use crate::store::SimState;
+use crate::violation::{Check, Invariant, check};
+use crate::world::World;
+
+/// All checks that need the end.
+pub(crate) fn audit(world: &mut World) -> Check {
+    if let Some(node) = world.node.take() {
+        let result = world.compare(&node);
+        world.node = Some(node);
+        result?;
+    }
+    money(world)?;
+    counters(world)?;
+    acknowledged(world)?;
+    replay(world)
+}
+
+/// I17: what was paid was received.
+fn money(world: &World) -> Check {
+    let mut sum = 0;
+    for number in 0..world.config.accounts {
+        let object = ObjectId { service: names::ACCOUNT.into(), key: names::account(number) };
+        let balance = world
+            .model
+            .object(&object)
+            .map_or(names::OPENING_BALANCE, |obj| app::number(&obj.fields, "balance", names::OPENING_BALANCE));
+        check(balance >= 0, Invariant::I17Conservation, || format!("{object} has {balance}"))?;
+        sum += balance;
+    }
+    let expected = names::OPENING_BALANCE * i64::try_from(world.config.accounts).unwrap_or(0);
+    check(sum == expected, Invariant::I17Conservation, || format!("{sum} is left of {expected}"))
+}
+
+/// I2: a counter counts every turn that took effect, and no other.
+fn counters(world: &World) -> Check {
+    for (object, obj) in world.model.parts.iter().flat_map(|part| &part.objects) {
+        if object.service != names::COUNTER {
+            continue;
+        }
+        let sum = app::number(&obj.fields, "n", 0);
+        let turns = obj.turns.get("add").copied().unwrap_or(0);
+        check(u64::try_from(sum) == Ok(turns), Invariant::I2Linearizable, || {
+            format!("{object} counts {sum} after {turns} turns")
+        })?;
+        let seen = world.ledger.highest_sum(&object.key);
+        check(seen <= sum, Invariant::I1NoLostWork, || format!("{object} counts {sum}, a client saw {seen}"))?;
+    }
+    Ok(())
+}
+
+/// I1: what was acknowledged has ended.
+fn acknowledged(world: &World) -> Check {
+    for id in &world.ledger.acknowledged {
+        let ends = world.model.part(*id).ends.get(id);
+        check(ends.is_some_and(|ends| !ends.is_empty()), Invariant::I1NoLostWork, || {
+            format!("{id} was acknowledged and has no end: {ends:?}")
+        })?;
+    }
+    Ok(())
+}
+
+/// I9: the whole log, applied from the start to empty tables, gives the same hash and the same rows.
+fn replay(world: &mut World) -> Check {
+    for p in 0..world.config.partitions {
+        let entries = world.tap[p as usize].clone();
+        let last = entries.last().map_or(LogPosition::default(), |it| LogPosition { index: it.index, term: it.term });
+        let log = RecoveredLog {
+            start: LogPosition::default(),
+            hard_state: HardState { term: last.term, vote: 1, commit: last.index },
+            entries,
+        };
+        let settings = PartitionSettings::single(PartitionId(p), world.config.partitions);
+        let overlay = Overlay::new(p, Arc::new(SimState { disk: MemState::new(), canary: None }));
+        let mut replica = Partition::open(settings, log, overlay).map_err(|error| failed(&error))?;
+        replica.handle(abide_partition::Input::Tick, Millis(0)).map_err(|error| failed(&error))?;
+        while replica.poll_output().map_err(|error| failed(&error))?.is_some() {}
+        check(replica.stats().applied == last.index, Invariant::I9Determinism, || {
+            format!("p{p}: a replay applied {} of {} entries", replica.stats().applied, last.index)
+        })?;
+        world.check_hash(p, &replica)?;
+        model::compare(replica.view(), &world.model.parts[p as usize])?;
+    }
+    Ok(())
+}
+
+/// What has not ended.
+pub(crate) fn stuck(world: &World) -> String {
+    let mut text = String::from("not everything ended:");
+    for part in &world.model.parts {
+        for (id, inv) in part.invocations.iter().take(5) {
+            let _ = write!(text, " {id} {} {:?};", inv.target, inv.status);
+        }
+        if !part.is_drained() {
+            text.push_str(" an outbox is not empty;");
+        }
+    }
+    match &world.node {
+        Some(node) => {
+            let (flows, objects) = node.host_sizes();
+            let _ = write!(text, " quiet: {}, {flows} flows, {objects} objects;", node.is_quiet());
+        }
+        None => text.push_str(" the node is down;"),
+    }
+    let _ = write!(text, " {} requests open", world.requests.len());
+    text
+}

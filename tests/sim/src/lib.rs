@@ -1,0 +1,74 @@
+//! A deterministic simulator of one durable node: seed in, verdict out.
+//!
+//! The partitions, the machine and the stores' models are the product's own. Around them, in virtual time and on one
+//! thread, are a shell that drives them as the node's driver does, a host that plays handlers, clients, and faults.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `world` | time, the heap of events, storm and calm |
+//! | `node` | the shell: log batches with an fsync that takes time, checkpoints, crashes, the log tap |
+//! | `host` | activations that run ahead of their commit, flows from their journals |
+//! | `program`, `app`, `names` | the simulated application |
+//! | `client` | requests, and what their senders believe |
+//! | `ledger` | what the world outside saw |
+//! | `model` | the reference model: what the committed log means |
+//! | `audit` | the checks at the end |
+//! | `config`, `rng`, `trace` | what a seed decides, and what it led to |
+
+mod app;
+mod audit;
+mod client;
+mod config;
+mod host;
+mod ledger;
+mod model;
+mod names;
+mod node;
+mod program;
+mod rng;
+mod store;
+mod trace;
+mod violation;
+mod world;
+
+pub use config::Canary;
+pub use violation::{Invariant, Violation};
+pub use world::Counts;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use config::Config;
+use world::World;
+
+/// What became of a seed.
+#[derive(Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// What it decided.
+    pub config: String,
+    /// Hash over everything that happened: equal for equal seeds and builds.
+    pub trace_hash: u64,
+    /// What happened how often.
+    pub counts: Counts,
+    /// The first broken promise.
+    pub violation: Option<Violation>,
+}
+
+/// Runs one seed.
+#[must_use]
+pub fn run(seed: u64, canary: Option<Canary>, verbose: bool) -> Report {
+    let config = Config::draw(seed, canary);
+    let text = format!("{config:?}");
+    let mut world = World::new(seed, config, verbose);
+    let violation = match catch_unwind(AssertUnwindSafe(|| world.run())) {
+        Ok(result) => result.err(),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            let text = format!("panicked: {}", text.unwrap_or_default());
+            Some(Violation { invariant: Invariant::Stopped, text })
+        }
+    };
+    Report { seed, config: text, trace_hash: world.trace.hash(), counts: world.counts, violation }
+}

@@ -1,0 +1,60 @@
+//! The proof that the checks work: each deliberate fault is noticed within a few seeds.
+
+use sim::{Canary, Invariant};
+
+/// Runs seeds until the canary is caught, at most `within`.
+fn caught(canary: Canary, within: u64) -> Invariant {
+    let found = (0..within).find_map(|seed| sim::run(seed, Some(canary), false).violation);
+    found.unwrap_or_else(|| panic!("{} survived {within} seeds", canary.name())).invariant
+}
+
+#[test]
+fn a_log_that_does_not_sync() {
+    assert_eq!(caught(Canary::SkipFsync, 10), Invariant::I1NoLostWork);
+}
+
+#[test]
+fn an_answer_before_its_commit() {
+    assert_eq!(caught(Canary::AckBeforeCommit, 10), Invariant::I1NoLostWork);
+}
+
+#[test]
+fn a_lost_record_of_taken_messages() {
+    // What it leads to first, a message taken twice, another hash or a wrong answer, depends on the seed.
+    caught(Canary::DropTaken, 20);
+}
+
+#[test]
+fn a_lost_result_of_an_idempotent_request() {
+    // Noticed in the tables, or when the request is carried out again and answered otherwise.
+    caught(Canary::DropCompletions, 20);
+}
+
+#[test]
+fn a_timer_before_its_time() {
+    assert_eq!(caught(Canary::EarlyTimers, 10), Invariant::I13Timers);
+}
+
+#[test]
+fn a_record_of_an_old_attempt_under_a_new_number() {
+    let found = caught(Canary::IgnoreFence, 20);
+    assert!(matches!(found, Invariant::I4EffectOnce | Invariant::I5JournalAppendOnly), "{found:?}");
+}
+
+#[test]
+fn a_mailbox_out_of_order() {
+    // Noticed by the comparison of mailboxes, or by the machine when it meets an element that has ended.
+    caught(Canary::SwapFifo, 40);
+}
+
+#[test]
+fn a_message_taken_twice() {
+    assert_eq!(caught(Canary::RepeatMessages, 20), Invariant::I16Exchange);
+}
+
+/// Not a fault of the shell but a gap of the product, see the README. When it is closed this test fails: draw the
+/// retention of flows from the seed then, and remove the canary.
+#[test]
+fn two_lives_of_one_id() {
+    caught(Canary::ReuseIds, 120);
+}
