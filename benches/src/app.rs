@@ -24,7 +24,7 @@ impl Counter {
 }
 
 /// Flows without a key.
-#[service]
+#[service(name = "Flow")]
 pub struct Steps;
 
 #[handlers]

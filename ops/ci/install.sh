@@ -30,3 +30,7 @@ fi
 
 as_root apt-get update
 as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}"
+# Nor at the next boot.
+if command -v systemctl >/dev/null; then
+    as_root systemctl disable prometheus || true
+fi

@@ -47,7 +47,9 @@ fn the_code_map_is_the_dependency_graph() {
     }
     let mut drawn = BTreeSet::new();
     for row in table(&read("ARCHITECTURE.md"), "## Code map") {
-        let [name, folder, _, may_use] = row.as_slice() else { panic!("a row of the code map has other cells: {row:?}") };
+        let [name, folder, _, may_use] = row.as_slice() else {
+            panic!("a row of the code map has other cells: {row:?}")
+        };
         let allowed: BTreeSet<String> = may_use.split_whitespace().map(str::to_owned).collect();
         let used = actual.get(name).unwrap_or_else(|| panic!("the code map has `{name}`, the workspace has not"));
         let undrawn: Vec<_> = used.difference(&allowed).collect();
@@ -67,11 +69,11 @@ fn every_error_code_has_its_line() {
         .flat_map(|heading| table(&text, heading))
         .map(|row| row[0].clone())
         .collect();
-    let mut codes: BTreeSet<String> =
-        abide_model::error::CODES.iter().map(|(code, _)| code.to_string()).collect();
+    let mut codes: BTreeSet<String> = abide_model::error::CODES.iter().map(|(code, _)| code.to_string()).collect();
     for file in ["cluster/storage/src/error.rs", "cluster/storage/src/data_dir.rs"] {
         for part in read(file).split('"').filter(|part| part.len() == 5) {
-            if (part.starts_with("ST") || part.starts_with("DD")) && part[2..].bytes().all(|byte| byte.is_ascii_digit()) {
+            if (part.starts_with("ST") || part.starts_with("DD")) && part[2..].bytes().all(|byte| byte.is_ascii_digit())
+            {
                 codes.insert(part.to_owned());
             }
         }
