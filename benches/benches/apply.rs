@@ -90,7 +90,7 @@ fn apply(criterion: &mut Criterion) {
     });
     let world = RefCell::new(World::new());
     let mut number = 0;
-    group.bench_function("three-step flow, its five commands", |bencher| {
+    group.bench_function("three-step flow, four commands", |bencher| {
         let mut flow = || {
             number += 1;
             common::three_steps(common::id(PartitionKey(number), number))

@@ -210,11 +210,10 @@ impl<P: Port> Activation<P> {
     }
 
     /// Whatever ended without a turn of this activation may have left another state behind, or the activation may have
-    /// run it and gone on from a result that does not count.
+    /// run it and gone on from a result that does not count. The driver voids its results, so it is always loaded anew.
     fn ended(&mut self, id: InvocationId, now: Instant) {
         self.due.take_if(|due| due.id == id);
-        let Phase::Ready(ready) = &mut self.phase else { return };
-        if !ready.queue.remove_behind_head(id) {
+        if matches!(self.phase, Phase::Ready(_)) {
             self.load(now);
         }
     }

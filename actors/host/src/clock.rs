@@ -5,12 +5,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use abide_model::id::Millis;
 use abide_sdk::attempt::Clock;
 
-/// The node's wall clock, for what handlers are told the time is. Nothing durable is decided by it.
-pub(crate) struct WallClock;
+/// The clock of a host that is given none: the operating system's.
+pub(crate) fn system() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
 
-impl Clock for WallClock {
+/// The node's clock, for what handlers are told the time is.
+pub(crate) struct NodeClock(pub(crate) fn() -> Millis);
+
+impl Clock for NodeClock {
     fn now(&self) -> Millis {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        (self.0)()
     }
 }

@@ -11,7 +11,7 @@ use abide_model::protocol::Failure;
 use abide_sdk::attempt::Clock;
 use abide_sdk::service::{Executable, HandlerDescriptor, Kind, Registry};
 
-use crate::clock::WallClock;
+use crate::clock::NodeClock;
 use crate::metrics::{ServiceMetrics, ShardMetrics};
 use crate::port::{Order, Port, Refusal, Refused};
 use crate::random::Random;
@@ -85,7 +85,7 @@ impl<P: Port> Env<P> {
         Self {
             services: services.collect(),
             random: Random::new(settings.seed, shard),
-            clock: Rc::new(WallClock),
+            clock: Rc::new(NodeClock(settings.clock)),
             metrics: ShardMetrics::new(shard),
             draining: Cell::new(false),
             settings,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use abide_model::id::Millis;
 use abide_sdk::service::RetryPolicy;
 
 /// How handlers are run. Each bound is per thread or per object as said, so memory grows with `threads`.
@@ -34,6 +35,8 @@ pub struct HostSettings {
     pub retry: RetryPolicy,
     /// How long results that may be asked for later are kept, in ms. Default 24 h.
     pub retention_ms: u64,
+    /// The clock by which sleeps and delays are reckoned; has to be the node's. Default: the operating system's.
+    pub clock: fn() -> Millis,
     /// Makes fresh ids and jitter repeatable, for tests. Default: from the operating system.
     pub seed: Option<u64>,
 }
@@ -52,6 +55,7 @@ impl Default for HostSettings {
             stop_timeout: Duration::from_secs(5),
             retry: RetryPolicy::default(),
             retention_ms: abide_model::limits::RETENTION_DEFAULT_MS,
+            clock: crate::clock::system,
             seed: None,
         }
     }

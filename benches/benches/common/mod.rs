@@ -117,13 +117,13 @@ pub(crate) fn end() -> [FlowMessage; 2] {
     [RawMessage::new(Code::OUTPUT, &output).into(), RawMessage::new(Code::END, &End {}).into()]
 }
 
-/// A flow of three steps: the five commands that it is made of when its first step begins only after its acceptance.
+/// A flow of three steps in its four rounds, as the host records them: a step runs once all before it is durable, and the
+/// next one is announced with its result.
 pub(crate) fn three_steps(id: InvocationId) -> Vec<Command> {
     let [output, end] = end();
     vec![
         invoke(id),
-        append(id, 1, vec![run(1)]),
-        append(id, 2, vec![ran(1), run(2)]),
+        append(id, 1, vec![run(1), ran(1), run(2)]),
         append(id, 4, vec![ran(2), run(3)]),
         append(id, 6, vec![ran(3), output, end]),
     ]

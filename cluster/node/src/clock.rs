@@ -1,12 +1,53 @@
 //! The node's clock; no other file of the node reads one for a decision.
+//!
+//! Wall time as it was when the process began, plus what has elapsed since: steps of the system's clock, which would
+//! end sleeps too early or fire everything at once, are not seen. A restart takes the wall clock anew, but never goes
+//! behind what the log has recorded.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use abide_model::id::Millis;
 
-/// Milliseconds since the Unix epoch. A clock before the epoch reads as the epoch.
+static START: OnceLock<(Instant, u64)> = OnceLock::new();
+/// How far the log was ahead of the wall clock when the process began, in ms.
+static AHEAD: AtomicU64 = AtomicU64::new(0);
+
+/// Milliseconds since the Unix epoch; never goes back within a process.
 #[must_use]
 pub fn now() -> Millis {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+    let (start, wall) = START.get_or_init(|| (Instant::now(), wall()));
+    let elapsed = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Millis(wall.saturating_add(elapsed)).plus(AHEAD.load(Ordering::Relaxed))
+}
+
+/// Moves the clock forward to `floor` unless it is there already.
+pub(crate) fn raise(floor: Millis) {
+    let behind = floor.0.saturating_sub(now().0);
+    if behind > 0 {
+        AHEAD.fetch_add(behind, Ordering::Relaxed);
+        tracing::warn!(ms = behind, "the log is ahead of the system's clock; the node's clock goes on from the log");
+    }
+}
+
+fn wall() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_never_goes_behind_the_log() {
+        let floor = now().plus(50);
+        raise(floor);
+        assert!(now() >= floor);
+        let raised = now();
+        raise(Millis(1));
+        assert!(now() >= raised);
+        assert!(now().0 - raised.0 < 10_000, "an older floor changes nothing");
+    }
 }

@@ -25,7 +25,7 @@ use abide_model::id::{InvocationId, PartitionId};
 use abide_partition::{Input, Output, Partition, PartitionError, PartitionSettings};
 use abide_sdk::Registry;
 use abide_storage::{LogBatch, LogStore, LogWrite, Overlay, StateStore, StorageError};
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use crate::clock;
 use crate::metrics::{Completions, DriverMetrics};
@@ -129,6 +129,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             let overlay = Overlay::new(id, Arc::clone(state));
             let options = PartitionSettings::single(PartitionId(id), settings.partitions);
             let partition = Partition::open(options, recovered, overlay)?;
+            clock::raise(partition.stats().log_time);
             partitions.push(Slot { partition, dirty: true, proposed_at: None, last_checkpoint: Instant::now() });
         }
         let shards = host.shards();
@@ -156,7 +157,9 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     }
 
     /// Runs until it is told to stop, then writes everything out. `ready` is called when every partition leads.
-    pub(crate) fn run(mut self, ready: impl FnOnce()) -> Result<(), Fatal> {
+    ///
+    /// On an error the driver must be kept until the process has ended: dropping it would close databases that failed.
+    pub(crate) fn run(&mut self, ready: impl FnOnce()) -> Result<(), Fatal> {
         for index in 0..self.partitions.len() {
             self.handle(index, Input::Campaign)?;
         }
@@ -193,8 +196,12 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         if !wait.is_zero() {
             self.wait(&events, &done, wait)?;
         }
-        for done in done.try_iter() {
-            self.checkpointed(done)?;
+        loop {
+            match done.try_recv() {
+                Ok(done) => self.checkpointed(done)?,
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return Err(Fatal::CheckpointThread),
+            }
         }
         for _ in 0..EVENTS_PER_TURN_MAX {
             if self.is_choked() {
@@ -228,7 +235,8 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         if self.is_choked() {
             return match done.recv_timeout(wait) {
                 Ok(done) => self.checkpointed(done),
-                Err(_) => Ok(()),
+                Err(RecvTimeoutError::Timeout) => Ok(()),
+                Err(RecvTimeoutError::Disconnected) => Err(Fatal::CheckpointThread),
             };
         }
         crossbeam_channel::select! {
@@ -259,7 +267,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     }
 
     fn time_to_wait(&self) -> Duration {
-        if self.partitions.iter().any(|slot| slot.dirty) {
+        if !self.starts.is_empty() || self.partitions.iter().any(|slot| slot.dirty) {
             return Duration::ZERO;
         }
         let now = Instant::now();
@@ -427,7 +435,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     }
 
     /// Writes the tables out, so that the next start has nothing to replay.
-    fn close(mut self) -> Result<(), Fatal> {
+    fn close(&mut self) -> Result<(), Fatal> {
         self.flush_host();
         self.checkpoints.finish(&mut self.partitions)?;
         Ok(())

@@ -4,7 +4,8 @@
 //! Stopping: the same backwards, so that what was accepted is finished or safely in the log.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -63,9 +64,12 @@ pub enum StartError {
         /// What the operating system says.
         source: std::io::Error,
     },
+    /// The driver ended before it was ready.
+    #[error("the driver ended while starting; the log of the process has the reason")]
+    DriverGone,
 }
 
-/// A running node. Dropping it without [`Node::stop`] is a crash: safe, but the next start has more to replay.
+/// A running node. Dropping it without [`Node::stop`] closes its doors; the driver ends when the last client is gone.
 pub struct Node {
     engine: Engine,
     stop: Stop,
@@ -77,8 +81,6 @@ pub struct Node {
     host: Host,
     driver: DriverHandle,
     driver_thread: JoinHandle<()>,
-    /// Held until everything else is gone.
-    _data: DataDir,
 }
 
 impl Node {
@@ -116,16 +118,26 @@ impl Node {
             checkpoint_interval: config.storage.checkpoint_interval,
             attempts: config.limits.flows as usize,
         };
-        let opened = Driver::open(log, &state, settings, events, host.handle(), registry)?;
-        let (ready, is_ready) = std::sync::mpsc::channel::<()>();
-        let suspect = data.path().join(DISK_SUSPECT);
+        let mut opened = Driver::open(log, &state, settings, events, host.handle(), registry)?;
+        let (ready, is_ready) = std::sync::mpsc::channel();
         let driver_thread = spawn("abide-driver", move || {
-            if let Err(fatal) = opened.run(|| drop(ready)) {
-                give_up(&fatal, &suspect);
+            let suspect = data.path().join(DISK_SUSPECT);
+            let tell = || {
+                // Nobody listens when the start was given up meanwhile.
+                let _ = ready.send(());
+            };
+            let run = AssertUnwindSafe(|| opened.run(tell));
+            // The databases are still open here: closing them could wait for the disk that just failed.
+            match catch_unwind(run) {
+                Ok(Ok(())) => {}
+                Ok(Err(fatal)) => give_up(&fatal.to_string(), matches!(fatal, Fatal::Storage(_)).then_some(&suspect)),
+                Err(_) => give_up("the driver panicked", None),
             }
+            // The directory is free for others only when nothing of this node can write to it any more.
+            drop(opened);
+            drop(data);
         })?;
-        // The sender is dropped when every partition leads; a fatal error ends the process.
-        let _ = is_ready.recv();
+        is_ready.recv().map_err(|_| StartError::DriverGone)?;
 
         let engine = Engine::new(registry.clone(), driver.clone(), host.handle(), partitions, retention_ms(config));
         let (stop, health) = (Stop::default(), Health::default());
@@ -159,7 +171,6 @@ impl Node {
             host,
             driver,
             driver_thread,
-            _data: data,
         })
     }
 
@@ -248,6 +259,7 @@ fn host_settings(config: &Config, partitions: u32) -> HostSettings {
         suspend_after: config.handlers.suspend_after,
         mailbox: config.limits.outstanding as usize,
         retention_ms: retention_ms(config),
+        clock: crate::clock::now,
         ..HostSettings::default()
     }
 }
@@ -263,12 +275,13 @@ fn spawn(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<Join
         .map_err(|source| StartError::System { what: name, source })
 }
 
-/// Ends the process at once: what is under way is unknown, and nothing may be acknowledged after it.
-fn give_up(fatal: &Fatal, suspect: &Path) -> ! {
-    tracing::error!(error = %fatal, "cannot go on; the process ends, a restart finds everything that was acknowledged");
-    if matches!(fatal, Fatal::Storage(_)) {
+/// Ends the process at once: what is under way is unknown, and nothing may be acknowledged after it. `suspect` is where
+/// to leave a note when the disk failed.
+fn give_up(reason: &str, suspect: Option<&PathBuf>) -> ! {
+    tracing::error!(reason, "cannot go on; the process ends, a restart finds everything that was acknowledged");
+    if let Some(suspect) = suspect {
         // Best effort: the disk may be the very thing that failed.
-        let _ = std::fs::write(suspect, format!("{fatal}\n"));
+        let _ = std::fs::write(suspect, format!("{reason}\n"));
     }
     std::process::exit(EXIT_FATAL)
 }

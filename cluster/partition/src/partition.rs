@@ -72,6 +72,7 @@ impl<S: StateStore> Partition<S> {
             .unwrap_or_else(|| AppliedRow { voters: settings.bootstrap_voters.clone(), ..AppliedRow::default() });
         let hard_state = recover::clamp(partition, &log, &applied)?;
         let conf_state = ConfState::from((applied.voters.clone(), applied.learners.clone()));
+        let log_time = applied.log_time;
         let config = settings.raft(applied.index);
         let raft_log = RaftLog::new(log, hard_state, conf_state);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
@@ -92,7 +93,7 @@ impl<S: StateStore> Partition<S> {
             outputs: VecDeque::new(),
             queued: 0,
             applied_commands: 0,
-            now: Millis(0),
+            now: Millis(log_time),
         })
     }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use abide_model::command::{Deliver, OutboxAck, Parcel};
 use abide_model::id::PartitionId;
-use abide_model::limits::DELIVERY_MESSAGES_MAX;
+use abide_model::limits::{DELIVERY_MESSAGES_MAX, ENTRY_BYTES_SOFT_MAX};
+use prost::Message as _;
 
 use crate::Output;
 
@@ -76,14 +77,18 @@ impl Shipping {
     pub(crate) fn flush(&mut self, from: PartitionId, mut emit: impl FnMut(Output)) {
         for (to, parcels) in std::mem::take(&mut self.parcels) {
             let mut delivery: Option<Deliver> = None;
+            let mut bytes = 0;
             for (seq, parcel) in parcels {
                 if let Some(open) = &mut delivery {
                     let next = open.first + open.messages.len() as u64;
-                    if next == seq && open.messages.len() < DELIVERY_MESSAGES_MAX {
+                    let fits = open.messages.len() < DELIVERY_MESSAGES_MAX && bytes < ENTRY_BYTES_SOFT_MAX;
+                    if next == seq && fits {
+                        bytes += parcel.encoded_len();
                         open.messages.push(parcel);
                         continue;
                     }
                 }
+                bytes = parcel.encoded_len();
                 if let Some(full) = delivery.replace(Deliver { from: from.0, first: seq, messages: vec![parcel] }) {
                     emit(Output::Deliver { to, delivery: full });
                 }

@@ -127,13 +127,4 @@ impl Queue {
     pub(crate) fn push_unconfirmed(&mut self, work: Work) {
         self.items.push_back(Item { work, hold: Hold::Unconfirmed });
     }
-
-    /// Takes `id` out, if it stands behind the first item and therefore has not run.
-    pub(crate) fn remove_behind_head(&mut self, id: InvocationId) -> bool {
-        self.placing.retain(|placing| *placing != id);
-        match self.items.iter().position(|item| item.work.id == id) {
-            Some(index) if index > 0 => self.items.remove(index).is_some(),
-            _ => false,
-        }
-    }
 }

@@ -15,7 +15,7 @@ pub(super) struct Answers {
     /// Objects of which an invocation was ended from outside: their activations up to this one may have run it already,
     /// and gone on from a result that does not count.
     disturbed: HashMap<ObjectId, ActivationId>,
-    disturbed_order: VecDeque<ObjectId>,
+    disturbed_order: VecDeque<(ObjectId, ActivationId)>,
 }
 
 /// Something that waits for records before it.
@@ -56,11 +56,11 @@ impl Answers {
 
     /// Everything that activations of `object` up to `last` made and that is not applied is void.
     pub(super) fn disturb(&mut self, object: ObjectId, last: ActivationId) {
-        if self.disturbed.insert(object.clone(), last).is_none() {
-            self.disturbed_order.push_back(object);
-        }
-        if self.disturbed.len() > VOID_MAX
-            && let Some(oldest) = self.disturbed_order.pop_front()
+        self.disturbed.insert(object.clone(), last);
+        self.disturbed_order.push_back((object, last));
+        if self.disturbed_order.len() > VOID_MAX
+            && let Some((oldest, last)) = self.disturbed_order.pop_front()
+            && self.disturbed.get(&oldest) == Some(&last)
         {
             self.disturbed.remove(&oldest);
         }

@@ -14,8 +14,8 @@ use super::{Driver, Fatal, Slot};
 /// Log entries that stay behind a checkpoint: none. With one voter nobody needs them.
 const KEEP_ENTRIES: u64 = 0;
 
-/// Writes a checkpoint to the state store and syncs it.
-type WriteOut = Arc<dyn Fn(&Checkpoint) -> Result<(), StorageError> + Send + Sync>;
+/// Writes checkpoints to the state store, each atomically, and syncs them together.
+type WriteOut = Arc<dyn Fn(&[&Checkpoint]) -> Result<(), StorageError> + Send + Sync>;
 
 /// The way to the checkpoint thread.
 pub(super) struct Checkpoints {
@@ -45,24 +45,16 @@ impl Checkpoints {
         // At most one job of each partition is under way, which bounds both queues.
         let (jobs, queue) = crossbeam_channel::unbounded::<Job>();
         let (report, done) = crossbeam_channel::unbounded::<Done>();
-        let write: WriteOut = Arc::new(move |checkpoint| {
-            state.write(checkpoint.writes())?;
+        let write: WriteOut = Arc::new(move |checkpoints| {
+            for checkpoint in checkpoints {
+                state.write(checkpoint.writes())?;
+            }
             state.sync()
         });
         let run = Arc::clone(&write);
         let thread = std::thread::Builder::new()
             .name("abide-checkpoint".into())
-            .spawn(move || {
-                for Job { partition, through, checkpoint } in queue {
-                    let started = Instant::now();
-                    let result = run(&checkpoint);
-                    let failed = result.is_err();
-                    let gone = report.send(Done { partition, through, elapsed: started.elapsed(), result }).is_err();
-                    if failed || gone {
-                        break;
-                    }
-                }
-            })
+            .spawn(move || work_off(&queue, &report, &run))
             .expect("the system can start a thread");
         Self { jobs: Some(jobs), done, thread: Some(thread), write }
     }
@@ -86,15 +78,38 @@ impl Checkpoints {
         for done in self.done.try_iter() {
             done.result?;
         }
-        for slot in slots {
+        let mut rest = Vec::new();
+        for slot in &mut *slots {
             // The thread has written what was frozen, or its report says why not.
             slot.partition.end_checkpoint();
-            if let Some((checkpoint, _)) = slot.partition.begin_checkpoint() {
-                (self.write)(&checkpoint)?;
-                slot.partition.end_checkpoint();
-            }
+            rest.extend(slot.partition.begin_checkpoint().map(|(checkpoint, _)| checkpoint));
+        }
+        (self.write)(&rest.iter().collect::<Vec<_>>())?;
+        for slot in slots {
+            slot.partition.end_checkpoint();
         }
         Ok(())
+    }
+}
+
+/// Writes what waits, and reports each when all of it is durable, until there is nobody to report to.
+fn work_off(queue: &Receiver<Job>, report: &Sender<Done>, write: &WriteOut) {
+    while let Ok(first) = queue.recv() {
+        let mut jobs = vec![first];
+        jobs.extend(queue.try_iter());
+        let started = Instant::now();
+        let mut result = write(&jobs.iter().map(|job| &job.checkpoint).collect::<Vec<_>>());
+        let failed = result.is_err();
+        for Job { partition, through, .. } in jobs {
+            // An error is reported once; it ends the driver.
+            let result = std::mem::replace(&mut result, Ok(()));
+            if report.send(Done { partition, through, elapsed: started.elapsed(), result }).is_err() {
+                return;
+            }
+        }
+        if failed {
+            return;
+        }
     }
 }
 

@@ -13,6 +13,8 @@ use super::answer::{Held, What};
 use super::event::Query;
 use super::{Driver, Fatal, load};
 
+/// Attempts whose journals are read in one turn, so that a restart with many flows answers others in between.
+const STARTS_PER_TURN_MAX: usize = 256;
 /// Bits of an activation id that count within a term.
 const ACTIVATION_COUNTER_BITS: u32 = 40;
 
@@ -233,7 +235,8 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     /// Starts the attempts that became due. Done after a batch is applied, so that each has its whole journal, and one
     /// that failed or ended within the batch is not started at all.
     pub(super) fn start_attempts(&mut self) -> Result<(), Fatal> {
-        while let Some(invocation) = self.starts.pop_front() {
+        for _ in 0..STARTS_PER_TURN_MAX {
+            let Some(invocation) = self.starts.pop_front() else { break };
             if self.attempts.start(invocation) {
                 self.start_attempt(invocation)?;
             }

@@ -20,6 +20,8 @@ use crate::engine::InvocationDetails;
 
 /// Mailbox elements that travel with an object's state.
 const QUEUE_MAX: usize = 256;
+/// Inputs of these elements, in bytes; the first one travels whatever its size.
+const QUEUE_BYTES_MAX: usize = 1 << 20;
 /// Due timers are counted up to here.
 const TIMERS_COUNTED_MAX: u64 = 1_000;
 
@@ -41,11 +43,18 @@ pub(super) fn object<V: View>(view: &V, object: ObjectId, activation: Activation
             ids.extend(InvocationId::from_bytes(&slot.invocation));
             ControlFlow::Continue(())
         })?;
+        let mut bytes = 0;
         for id in ids {
+            if bytes > QUEUE_BYTES_MAX {
+                more = true;
+                break;
+            }
             let row = invocation(view, id)?;
             let is_flow = row.target.as_ref().is_some_and(|target| target.form() == Form::Flow);
             let held = is_flow || !matches!(row.status, Some(Status::Queued(_)));
-            queue.push(Queued { work: work(view, id, &row)?, held });
+            let work = work(view, id, &row)?;
+            bytes += work.input.len();
+            queue.push(Queued { work, held });
         }
     }
     Ok(HostEvent::Activated { object, activation, version: row.version(), fields, queue, more })

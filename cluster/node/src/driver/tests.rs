@@ -67,7 +67,7 @@ impl World {
                 .unwrap();
         let settings =
             DriverSettings { partitions, overlay_bytes, checkpoint_interval: Duration::from_millis(50), attempts: 100 };
-        let driver = Driver::open(log.clone(), &state, settings, events, host.handle(), &registry).unwrap();
+        let mut driver = Driver::open(log.clone(), &state, settings, events, host.handle(), &registry).unwrap();
         let (ready, is_ready) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || driver.run(|| drop(ready)));
         let _ = is_ready.recv();
@@ -238,5 +238,23 @@ fn concurrent_repetitions_are_one_invocation() {
         assert_eq!(outcome.kind, Some(OutcomeKind::Success("3".into())));
     }
     assert_eq!(world.value("a"), 3);
+    world.stop().unwrap();
+}
+
+/// A read is answered although an invocation behind a running flow was cancelled: the activation that may have gone on from
+/// it is loaded anew.
+#[test]
+fn a_read_is_answered_after_a_cancellation_behind_the_head() {
+    let world = World::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert_eq!(world.value("a"), 0);
+    let (_, flow) = world.engine.call(World::request("a", "slowly", "7", None)).unwrap();
+    let queued = runtime.block_on(world.engine.send(World::request("a", "add", "1", None))).unwrap();
+    let answer = runtime.block_on(world.engine.control(queued.invocation, abide_model::command::Verb::Cancel)).unwrap();
+    assert_eq!(answer, abide_model::effect::Answer::Done);
+    let (_, read) = world.engine.call(World::request("a", "get", "", None)).unwrap();
+    assert!(read.blocking_recv().unwrap().is_ok());
+    flow.blocking_recv().unwrap().unwrap();
+    assert_eq!(world.value("a"), 7);
     world.stop().unwrap();
 }

@@ -13,8 +13,15 @@ use crate::engine::Accepted;
 #[derive(Default)]
 pub(super) struct Waiters {
     last_request: u64,
-    completions: HashMap<InvocationId, Vec<Responder>>,
+    completions: HashMap<InvocationId, Vec<Waiting>>,
     requests: HashMap<u64, Request>,
+}
+
+/// Somebody who wants the result of an invocation.
+struct Waiting {
+    /// The request that invoked it; 0 for those who attached to it.
+    request: u64,
+    responder: Responder,
 }
 
 /// What a request number stands for.
@@ -27,8 +34,9 @@ enum Request {
 impl Waiters {
     /// A call: answered on completion, or when it is refused.
     pub(super) fn call(&mut self, id: InvocationId, responder: Responder) -> u64 {
-        self.completions.entry(id).or_default().push(responder);
-        self.request(Request::Call(id))
+        let request = self.request(Request::Call(id));
+        self.wait(id, request, responder);
+        request
     }
 
     pub(super) fn send(&mut self, responder: oneshot::Sender<Result<Accepted, Refusal>>) -> u64 {
@@ -40,7 +48,16 @@ impl Waiters {
     }
 
     pub(super) fn attach(&mut self, id: InvocationId, responder: Responder) {
-        self.completions.entry(id).or_default().push(responder);
+        self.wait(id, 0, responder);
+    }
+
+    fn wait(&mut self, id: InvocationId, request: u64, responder: Responder) {
+        let waiting = self.completions.entry(id).or_default();
+        if waiting.len() == waiting.capacity() {
+            // Those who went away make room before the list grows: its length follows the live ones.
+            waiting.retain(|waiting| !waiting.responder.is_closed());
+        }
+        waiting.push(Waiting { request, responder });
     }
 
     pub(super) fn accepted(&mut self, request: u64, invocation: InvocationId, known: bool, execute_at: Option<Millis>) {
@@ -62,9 +79,13 @@ impl Waiters {
                 let _ = responder.send(Err(refusal(answer)));
             }
             (Some(Request::Call(id)), answer) => {
-                let refusal = refusal(answer);
-                for responder in self.completions.remove(&id).unwrap_or_default() {
-                    let _ = responder.send(Err(refusal.clone()));
+                // Others may wait for the same invocation, which another request of theirs may have created.
+                let Some(waiting) = self.completions.get_mut(&id) else { return };
+                if let Some(at) = waiting.iter().position(|waiting| waiting.request == request) {
+                    let _ = waiting.remove(at).responder.send(Err(refusal(answer)));
+                }
+                if waiting.is_empty() {
+                    self.completions.remove(&id);
                 }
             }
             (None, _) => {}
@@ -72,8 +93,8 @@ impl Waiters {
     }
 
     pub(super) fn completed(&mut self, completion: &Completion) {
-        for responder in self.completions.remove(&completion.invocation).unwrap_or_default() {
-            let _ = responder.send(Ok(completion.clone()));
+        for waiting in self.completions.remove(&completion.invocation).unwrap_or_default() {
+            let _ = waiting.responder.send(Ok(completion.clone()));
         }
     }
 
@@ -126,5 +147,32 @@ mod tests {
         let request = waiters.call(id(), sender);
         waiters.answered(request, Answer::Refused(Failure::new(u32::from(MAILBOX_FULL.0), "full")));
         assert_eq!(receiver.try_recv().unwrap(), Err(Refusal::MailboxFull));
+    }
+
+    /// A refusal is for the request that was refused, not for others with the same id.
+    #[test]
+    fn a_refusal_does_not_answer_others() {
+        let mut waiters = Waiters::default();
+        let (first, mut one) = oneshot::channel();
+        let (second, mut two) = oneshot::channel();
+        let refused = waiters.call(id(), first);
+        waiters.call(id(), second);
+        waiters.answered(refused, Answer::Refused(Failure::new(u32::from(MAILBOX_FULL.0), "full")));
+        assert_eq!(one.try_recv().unwrap(), Err(Refusal::MailboxFull));
+        assert!(two.try_recv().is_err());
+        let completion = Completion { invocation: id(), outcome: Outcome::default(), expires_at: None };
+        waiters.completed(&completion);
+        assert_eq!(two.try_recv().unwrap(), Ok(completion));
+    }
+
+    #[test]
+    fn those_who_went_away_are_forgotten() {
+        let mut waiters = Waiters::default();
+        for _ in 0..10_000 {
+            let (sender, receiver) = oneshot::channel();
+            waiters.attach(id(), sender);
+            drop(receiver);
+        }
+        assert!(waiters.completions[&id()].capacity() < 16);
     }
 }
