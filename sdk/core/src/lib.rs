@@ -39,6 +39,9 @@
 //! `&mut self` is exclusive (one at a time per key), `&self` is shared; `fn` is a turn, `async fn` is a flow. The same
 //! typed clients call them from turns ([`Turn`]), from flows ([`Flow`]) and from outside ([`Client`]).
 //!
+//! A turn that ends with `Err` changes nothing. A flow that ends with `Err` keeps the state it had at its last `.await`, where it
+//! was journaled; what it changed after that is dropped.
+//!
 //! What the macros write is ordinary code against the traits [`Entity`], [`Handlers`] and [`client::Callable`].
 //! [`attempt`] runs a flow against its journal; it does no I/O and is driven by the host.
 
