@@ -1,5 +1,6 @@
 //! The node inside a program.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -175,8 +176,7 @@ fn init_logging() {
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
 
-/// The surfaces are the program's output; they must be on the reader's screen before anyone relies on them.
-#[expect(clippy::print_stdout, reason = "this is the output of the program")]
+/// The program's output. A reader that went away is no reason to stop.
 fn println_line(line: &str) {
-    println!("{line}");
+    let _ = writeln!(std::io::stdout(), "{line}");
 }

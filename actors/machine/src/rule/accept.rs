@@ -67,6 +67,8 @@ pub(crate) fn accept<V: View>(
         txn.insert::<Invocations>(&id, &row);
         return Ok(());
     }
+    // New here, whatever is written over it before this command ends: it leaves no trace when it dies young.
+    txn.insert::<Invocations>(&id, &row);
     admit(txn, id, &mut row, work)
 }
 

@@ -10,10 +10,15 @@ use crate::txn::Txn;
 
 /// Makes the next attempt of `id` due. Attempts are numbered, so that what an older one still says can be told apart.
 pub(crate) fn start<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, row: &mut InvocationRow) {
+    // Running invocations have their row already. For the others it is new, and leaves no trace when it dies young.
+    if matches!(row.status, Some(Status::Running(_))) {
+        txn.put::<Ready>(&id, &Empty {});
+    } else {
+        txn.insert::<Ready>(&id, &Empty {});
+    }
     row.attempt += 1;
     row.status = Some(Status::Running(Empty {}));
     row.modified_at = txn.now().0;
-    txn.put::<Ready>(&id, &Empty {});
     txn.put::<Invocations>(&id, row);
     txn.emit(Effect::Start { invocation: id });
 }
