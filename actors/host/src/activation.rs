@@ -98,6 +98,7 @@ struct Due {
     term: u64,
     attempt: u32,
     failures: u32,
+    life: u64,
 }
 
 impl<P: Port> Activation<P> {
@@ -202,7 +203,7 @@ impl<P: Port> Activation<P> {
 
     fn start(&mut self, start: &StartAttempt, now: Instant) {
         let StartAttempt { term, attempt, failures, .. } = *start;
-        self.due = Some(Due { id: start.work.id, term, attempt, failures });
+        self.due = Some(Due { id: start.work.id, term, attempt, failures, life: start.work.life });
         // What is asked for already will be newer than this event.
         if !self.is_loading() {
             self.load(now);

@@ -46,6 +46,7 @@ impl Service {
             let word = |access, form| match form {
                 Form::Turn => format!("{access:?} turn").to_lowercase(),
                 Form::Flow => format!("{access:?} flow").to_lowercase(),
+                Form::Edit => "an edit of the state".to_owned(),
             };
             let text = format!(
                 "{target} was accepted as {} but is registered as {}: bring the old handler back, or end the invocation",
@@ -108,7 +109,7 @@ impl<P: Port> Env<P> {
 
     /// What follows `failures` failed attempts (at least 1) of `handler`.
     pub(crate) fn next(&self, handler: Option<&HandlerDescriptor>, failures: u32) -> Next {
-        let policy = handler.and_then(|handler| handler.retry.as_ref()).unwrap_or(&self.settings.retry);
+        let policy = handler.and_then(|handler| handler.options.retry.as_ref()).unwrap_or(&self.settings.retry);
         policy.after(failures.max(1), self.random.fraction())
     }
 

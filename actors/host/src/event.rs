@@ -108,6 +108,8 @@ pub struct StartAttempt {
     pub term: u64,
     /// Number of the attempt.
     pub attempt: u32,
+    /// The version of the code that the invocation is pinned to; absent before its first entry.
+    pub version: Option<String>,
     /// Failed attempts since the last stored entry.
     pub failures: u32,
     /// All entries, from the Input at index 0. Empty for turns.

@@ -22,6 +22,8 @@ struct Wish<'a> {
     idempotency_key: Option<String>,
     /// Whether the result may be asked for later, by the id that a flow was told.
     attachable: bool,
+    /// Whether nobody waits for the result.
+    one_way: bool,
 }
 
 /// The invocation that a turn sends.
@@ -38,6 +40,7 @@ pub(crate) fn send<P: Port>(env: &Env<P>, caller: InvocationId, send: OutgoingSe
         execute_at: send.execute_at.unwrap_or_default(),
         idempotency_key: send.idempotency_key,
         attachable: false,
+        one_way: true,
     };
     resolve(env, caller, wish)
 }
@@ -63,6 +66,7 @@ pub(crate) fn message<P: Port>(
                 execute_at: Millis(0),
                 idempotency_key: call.idempotency_key,
                 attachable: false,
+                one_way: false,
             })
             .map(|wish| resolve(env, caller, wish))
         }
@@ -77,6 +81,7 @@ pub(crate) fn message<P: Port>(
                 execute_at: Millis(call.invoke_time),
                 idempotency_key: call.idempotency_key,
                 attachable: true,
+                one_way: true,
             })
             .map(|wish| resolve(env, caller, wish))
         }
@@ -91,8 +96,10 @@ fn resolve<P: Port>(env: &Env<P>, caller: InvocationId, wish: Wish<'_>) -> Resul
     let descriptor = service.executable.descriptor();
     let handler = descriptor.handlers.iter().find(|known| known.name == wish.handler).ok_or_else(unknown)?;
     let key = match (descriptor.kind, wish.key) {
-        (Kind::Object, Some(key)) => Some(key),
-        (Kind::Object, None) => return Err(invalid(&format!("{} is an object and needs a key", wish.service))),
+        (Kind::Object | Kind::Workflow, Some(key)) => Some(key),
+        (Kind::Object | Kind::Workflow, None) => {
+            return Err(invalid(&format!("{} has keys: name one", wish.service)));
+        }
         (_, Some(key)) if !key.is_empty() => {
             return Err(invalid(&format!("{} has no keys, but was called with one", wish.service)));
         }
@@ -128,6 +135,8 @@ fn resolve<P: Port>(env: &Env<P>, caller: InvocationId, wish: Wish<'_>) -> Resul
         idempotency_key: wish.idempotency_key,
         sink: None,
         invoked_by: Bytes::copy_from_slice(&caller.to_bytes()),
+        one_way: wish.one_way,
+        ..Invoke::default()
     })
 }
 

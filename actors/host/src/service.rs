@@ -25,7 +25,7 @@ pub(crate) fn call<P: Port>(env: &Env<P>, service: &Service, id: InvocationId, c
         Ok(end) if keyed || !end.sends.is_empty() => {
             env.metrics.calls_turn.increment(1);
             let DirectCall { partition, invoke, responder } = call;
-            let body = Body::Turn(end.record(id, Some(invoke)));
+            let body = Body::Turn(end.record(id, 0, Some(invoke)));
             env.submit_or_tell(Order::Propose { partition, body, waiter: Some(Waiter { id, responder }) });
         }
         Ok(End { outcome, .. }) => {
@@ -68,6 +68,8 @@ pub(crate) fn fail_call<P: Port>(
         attempt: 0,
         failure: Some(fault.failure),
         next: Some(next),
+        life: 0,
+        uncounted: false,
     });
     let order = Order::Propose { partition, body, waiter: Some(Waiter { id, responder }) };
     env.submit_or_tell(order).then_some(next)
@@ -86,7 +88,7 @@ pub(crate) fn start<P: Port>(env: &Rc<Env<P>>, start: StartAttempt) {
         Err(failure) => Err(Fault::mismatch(failure.clone())),
     };
     let body = match ended {
-        Ok(end) => Body::Turn(end.record(work.id, None)),
+        Ok(end) => Body::Turn(end.record(work.id, work.life, None)),
         Err(fault) => {
             env.metrics.attempt_failed(fault.kind);
             let handler = resolved.ok().map(|(service, handler)| service.handler(handler));
@@ -97,6 +99,8 @@ pub(crate) fn start<P: Port>(env: &Rc<Env<P>>, start: StartAttempt) {
                 attempt,
                 failure: Some(fault.failure),
                 next: Some(env.next(handler, failures + 1)),
+                life: work.life,
+                uncounted: false,
             })
         }
     };
@@ -109,7 +113,7 @@ struct End {
 }
 
 impl End {
-    fn record(self, id: InvocationId, accept: Option<Invoke>) -> Turn {
+    fn record(self, id: InvocationId, life: u64, accept: Option<Invoke>) -> Turn {
         Turn {
             id: Bytes::copy_from_slice(&id.to_bytes()),
             accept,
@@ -118,6 +122,7 @@ impl End {
             changes: Vec::new(),
             sends: self.sends,
             outcome: Some(self.outcome),
+            life,
         }
     }
 }

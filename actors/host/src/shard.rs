@@ -169,6 +169,8 @@ impl<P: Port> Shard<P> {
                 None => self.fail_unregistered(&start.work, Some(&start)),
             },
             (Form::Turn, _, _) => service::start(&self.env, *start),
+            // The machine carries edits out itself.
+            (Form::Edit, _, _) => tracing::error!(invocation = %start.work.id, "an edit of a state was started"),
         }
     }
 
@@ -184,6 +186,8 @@ impl<P: Port> Shard<P> {
             attempt: start.map_or(0, |start| start.attempt),
             failure: Some(fault.failure),
             next: Some(self.env.next(None, failures)),
+            life: work.life,
+            uncounted: false,
         });
         let key = work.target.key.as_deref().unwrap_or_default();
         let partition = self.env.partition_of(key);

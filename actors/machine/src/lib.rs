@@ -88,13 +88,15 @@ pub struct Machine {
     partitions: u32,
     log_time: Millis,
     leader_term: u64,
+    lives: u64,
 }
 
 impl Machine {
     /// The machine of `partition` out of `partitions`, as it was after the entry that `applied` speaks of.
     #[must_use]
     pub fn new(partition: PartitionId, partitions: u32, applied: &AppliedRow) -> Self {
-        Self { partition, partitions, log_time: Millis(applied.log_time), leader_term: applied.leader_term }
+        let AppliedRow { log_time, leader_term, lives, .. } = *applied;
+        Self { partition, partitions, log_time: Millis(log_time), leader_term, lives }
     }
 
     /// The time of the log: the running maximum of the leaders' clocks at proposal.
@@ -107,6 +109,13 @@ impl Machine {
     #[must_use]
     pub fn leader_term(&self) -> u64 {
         self.leader_term
+    }
+
+    /// The last number that an invocation got as its life ([`abide_model::table::InvocationRow::life`]); to be persisted
+    /// with what is applied.
+    #[must_use]
+    pub fn lives(&self) -> u64 {
+        self.lives
     }
 
     /// Moves log time to `proposed_at` unless it is there already. Called once per entry, before its commands.
@@ -125,9 +134,11 @@ impl Machine {
         if let Some(Body::LeaderStart(start)) = &command.body {
             self.leader_term = self.leader_term.max(start.term);
         }
-        let mut txn = Txn::new(view, self.partition, self.partitions, self.log_time, self.leader_term);
+        let mut txn = Txn::new(view, self);
         command::apply(&mut txn, command)?;
         rule::route::settle(&mut txn)?;
-        Ok(txn.finish())
+        let (transition, lives) = txn.finish();
+        self.lives = lives;
+        Ok(transition)
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod accept;
 pub(crate) mod complete;
 pub(crate) mod control;
+pub(crate) mod expiry;
 pub(crate) mod mailbox;
 pub(crate) mod notify;
 pub(crate) mod route;

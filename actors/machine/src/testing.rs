@@ -123,6 +123,7 @@ impl World {
 
     /// Applies a command that somebody waits for. What only metrics look at is set aside.
     pub(crate) fn ask(&mut self, request: u64, body: Body) -> Vec<Effect> {
+        let body = self.with_life(body);
         let transition = self.machine.apply(&self.rows, Command { request, body: Some(body) }).unwrap();
         self.rows.write(transition.writes);
         check::structure(&self.rows);
@@ -139,6 +140,21 @@ impl World {
             _ => true,
         });
         effects
+    }
+
+    /// Fills in the life of the invocation where a test leaves it out, as hosts repeat the one they were told.
+    fn with_life(&self, mut body: Body) -> Body {
+        let (id, life) = match &mut body {
+            Body::Append(append) => (&append.id, &mut append.life),
+            Body::AttemptFailed(failed) => (&failed.id, &mut failed.life),
+            Body::Turn(turn) => (&turn.id, &mut turn.life),
+            _ => return body,
+        };
+        let row = InvocationId::from_bytes(id).and_then(|id| self.rows.row::<Invocations>(&id));
+        if *life == 0 {
+            *life = row.map_or(0, |row| row.life);
+        }
+        body
     }
 
     /// Applies a command that must change nothing and cause nothing.

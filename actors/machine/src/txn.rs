@@ -10,7 +10,7 @@ use abide_model::id::{Millis, PartitionId};
 use abide_model::table::Table;
 use abide_model::view::{ReadError, View, Write, WriteOp};
 
-use crate::Transition;
+use crate::{Machine, Transition};
 
 /// Rows of a table with their keys.
 pub(crate) type Rows<T> = Vec<(<T as Table>::Key, <T as Table>::Value)>;
@@ -21,6 +21,7 @@ pub(crate) struct Txn<'v, V> {
     partitions: u32,
     now: Millis,
     leader_term: u64,
+    lives: u64,
     writes: BTreeMap<Box<[u8]>, WriteOp>,
     effects: Vec<Effect>,
     /// Messages to this very partition, handled before the command ends.
@@ -28,13 +29,14 @@ pub(crate) struct Txn<'v, V> {
 }
 
 impl<'v, V: View> Txn<'v, V> {
-    pub(crate) fn new(view: &'v V, partition: PartitionId, partitions: u32, now: Millis, leader_term: u64) -> Self {
+    pub(crate) fn new(view: &'v V, machine: &Machine) -> Self {
         Self {
             view,
-            partition,
-            partitions,
-            now,
-            leader_term,
+            partition: machine.partition,
+            partitions: machine.partitions,
+            now: machine.log_time,
+            leader_term: machine.leader_term,
+            lives: machine.lives,
             writes: BTreeMap::new(),
             effects: Vec::new(),
             local: VecDeque::new(),
@@ -47,6 +49,12 @@ impl<'v, V: View> Txn<'v, V> {
 
     pub(crate) fn leader_term(&self) -> u64 {
         self.leader_term
+    }
+
+    /// A number that no other invocation of the partition has or had.
+    pub(crate) fn next_life(&mut self) -> u64 {
+        self.lives += 1;
+        self.lives
     }
 
     pub(crate) fn partition(&self) -> PartitionId {
@@ -143,8 +151,9 @@ impl<'v, V: View> Txn<'v, V> {
         keys.keys().map(|key| T::decode_key(key)).collect()
     }
 
-    pub(crate) fn finish(self) -> Transition {
+    /// What the command does, and the last life it gave out.
+    pub(crate) fn finish(self) -> (Transition, u64) {
         let writes = self.writes.into_iter().map(|(key, op)| Write { key, op }).collect();
-        Transition { writes, effects: self.effects }
+        (Transition { writes, effects: self.effects }, self.lives)
     }
 }

@@ -24,7 +24,7 @@ pub struct Command {
     #[prost(uint64, tag = "1")]
     pub request: u64,
     /// What is to happen.
-    #[prost(oneof = "Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
     pub body: Option<Body>,
 }
 
@@ -69,6 +69,12 @@ pub enum Body {
     /// Another partition has taken messages of this one.
     #[prost(message, tag = "11")]
     OutboxAck(OutboxAck),
+    /// An operator's order about a dead letter.
+    #[prost(message, tag = "12")]
+    Letter(LetterOrder),
+    /// A change of a schedule, or its firing.
+    #[prost(message, tag = "13")]
+    Schedule(ScheduleOrder),
 }
 
 /// A leader begins.
@@ -87,6 +93,8 @@ pub enum Access {
     Shared = 0,
     /// One at a time per key, in order.
     Exclusive = 1,
+    /// The `run` handler of a workflow: once per key, beside shared handlers; it may change the workflow's state.
+    Workflow = 2,
 }
 
 /// How a handler runs.
@@ -97,6 +105,8 @@ pub enum Form {
     Turn = 0,
     /// In journaled steps.
     Flow = 1,
+    /// Not a handler: an operator's [`StateEdit`], carried out by the machine when its place in the mailbox comes.
+    Edit = 2,
 }
 
 /// What is invoked.
@@ -126,6 +136,12 @@ impl Target {
         (self.access() == Access::Exclusive).then(|| self.object()).flatten()
     }
 
+    /// The object whose state the invocation may change: of exclusive handlers and of a workflow's `run`.
+    #[must_use]
+    pub fn writable_object(&self) -> Option<ObjectId> {
+        matches!(self.access(), Access::Exclusive | Access::Workflow).then(|| self.object()).flatten()
+    }
+
     /// The object of a keyed target.
     #[must_use]
     pub fn object(&self) -> Option<ObjectId> {
@@ -151,17 +167,35 @@ pub struct Sink {
     /// The completion it waits for.
     #[prost(uint32, tag = "2")]
     pub completion: u32,
-    /// Code of the notification it expects (CallCompletion or AttachInvocationCompletion).
+    /// Code of the notification it expects (CallCompletion, AttachInvocationCompletion, …), or
+    /// [`Code::SCHEDULED_RUN_DONE`] when a schedule waits.
     #[prost(uint32, tag = "3")]
     pub code: u32,
+    /// The life of `caller` that waits ([`Append::life`]): a later one with the same id is not told.
+    #[prost(uint64, tag = "4")]
+    pub life: u64,
 }
 
 impl Sink {
-    /// A sink of `caller`; see the fields.
+    /// A sink of `caller` in its life `life`; see the fields.
     #[must_use]
-    pub fn new(caller: InvocationId, completion: u32, code: Code) -> Self {
-        Self { caller: Bytes::copy_from_slice(&caller.to_bytes()), completion, code: u32::from(code.0) }
+    pub fn new(caller: InvocationId, life: u64, completion: u32, code: Code) -> Self {
+        Self { caller: Bytes::copy_from_slice(&caller.to_bytes()), completion, code: u32::from(code.0), life }
     }
+}
+
+/// An exclusive invocation that waits, directly or through others, for the one that carries this.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Holder {
+    /// Service of the object whose key it holds.
+    #[prost(string, tag = "1")]
+    pub service: String,
+    /// The key it holds.
+    #[prost(string, tag = "2")]
+    pub key: String,
+    /// Binary id of the holding invocation.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub invocation: Bytes,
 }
 
 /// Accepts an invocation: from the ingress, from a turn, from a flow, or from another partition.
@@ -194,6 +228,24 @@ pub struct Invoke {
     /// Binary id of the invoking invocation; empty for the ingress.
     #[prost(bytes = "bytes", tag = "9")]
     pub invoked_by: Bytes,
+    /// Who waits for it and holds a key meanwhile, outermost first. A call of one of these keys cannot end.
+    #[prost(message, repeated, tag = "10")]
+    pub chain: Vec<Holder>,
+    /// How long the journal is kept after completion, in ms; 0 keeps nothing.
+    #[prost(uint64, tag = "11")]
+    pub journal_retention_ms: u64,
+    /// The state of the object expires when it was not changed for this long, in ms; 0 is never.
+    #[prost(uint64, tag = "12")]
+    pub state_ttl_ms: u64,
+    /// Nobody waits for the result: a failure becomes a dead letter.
+    #[prost(bool, tag = "13")]
+    pub one_way: bool,
+    /// Name of the schedule that invokes it; empty for others.
+    #[prost(string, tag = "14")]
+    pub schedule: String,
+    /// Binary id of the invocation that this one repeats by an operator's order; empty for others.
+    #[prost(bytes = "bytes", tag = "15")]
+    pub restarted_from: Bytes,
 }
 
 impl Invoke {
@@ -258,6 +310,23 @@ pub struct Turn {
     /// Its outcome.
     #[prost(message, optional, tag = "7")]
     pub outcome: Option<Outcome>,
+    /// The life of the invocation ([`crate::table::InvocationRow::life`]); ignored with `accept`.
+    #[prost(uint64, tag = "8")]
+    pub life: u64,
+}
+
+/// What an operator makes of an object's state; the input of an invocation of [`Form::Edit`].
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct StateEdit {
+    /// The state that the operator saw; on any other the edit fails with 409. Absent edits whatever there is.
+    #[prost(message, optional, tag = "1")]
+    pub expected: Option<StateVersion>,
+    /// Whether fields that are not named are removed.
+    #[prost(bool, tag = "2")]
+    pub replace: bool,
+    /// Named fields.
+    #[prost(message, repeated, tag = "3")]
+    pub changes: Vec<FieldChange>,
 }
 
 /// The end of an invocation.
@@ -312,6 +381,13 @@ pub struct Append {
     /// for stands at or above it.
     #[prost(uint32, tag = "5")]
     pub seen: u32,
+    /// The life of the invocation ([`crate::table::InvocationRow::life`]) that the attempt belongs to.
+    #[prost(uint64, tag = "6")]
+    pub life: u64,
+    /// The version of the code that the attempt runs. The first append pins the invocation to it. Empty for code that
+    /// has no versions.
+    #[prost(string, tag = "7")]
+    pub version: String,
 }
 
 /// One message of a flow.
@@ -363,6 +439,12 @@ pub struct AttemptFailed {
     /// What the retry policy says.
     #[prost(oneof = "Next", tags = "6, 7, 8")]
     pub next: Option<Next>,
+    /// The life of the invocation that the attempt belongs to; ignored with `accept`.
+    #[prost(uint64, tag = "9")]
+    pub life: u64,
+    /// The code never ran: it is not there. Such an attempt does not count for the retry policy.
+    #[prost(bool, tag = "10")]
+    pub uncounted: bool,
 }
 
 /// What follows a failed attempt.
@@ -402,6 +484,27 @@ pub struct Control {
     /// The order.
     #[prost(enumeration = "Verb", tag = "2")]
     pub verb: i32,
+    /// [`Verb::Restart`]: binary id of the new invocation, in the partition of the target.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub new_id: Bytes,
+    /// [`Verb::Restart`]: number of journal entries that are kept, Input included; 0 is 1.
+    #[prost(uint32, tag = "4")]
+    pub keep: u32,
+    /// [`Verb::Resume`] and [`Verb::Restart`]: the version of the code to go on with. Absent keeps the one it has;
+    /// empty takes the current one.
+    #[prost(string, optional, tag = "5")]
+    pub version: Option<String>,
+    /// [`Verb::Reschedule`]: the new time, in ms since the Unix epoch.
+    #[prost(uint64, tag = "6")]
+    pub execute_at: u64,
+}
+
+impl Control {
+    /// An order without further detail.
+    #[must_use]
+    pub fn new(target: InvocationId, verb: Verb) -> Self {
+        Self { target: Bytes::copy_from_slice(&target.to_bytes()), verb: verb as i32, ..Self::default() }
+    }
 }
 
 /// What an operator may order.
@@ -414,6 +517,158 @@ pub enum Verb {
     Kill = 1,
     /// Try a paused or backing-off one again now.
     Resume = 2,
+    /// Make no further attempts until it is resumed.
+    Pause = 3,
+    /// Forget a completed one: result, journal, and what a workflow leaves behind.
+    Purge = 4,
+    /// Forget the journal of a completed one; the result stays.
+    PurgeJournal = 5,
+    /// Run a completed one again as a new invocation, from its start or behind some of its journal.
+    Restart = 6,
+    /// Give a scheduled one another time.
+    Reschedule = 7,
+}
+
+/// What is to become of a dead letter.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct LetterOrder {
+    /// Service of the letter.
+    #[prost(string, tag = "1")]
+    pub service: String,
+    /// Number of the letter among those of the service in this partition.
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+    /// Binary id under which it is invoked again, in the letter's partition; empty drops the letter.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub redrive_as: Bytes,
+}
+
+/// An order about a schedule, in the partition of its id.
+#[derive(Clone, PartialEq, Message)]
+pub struct ScheduleOrder {
+    /// Binary [`crate::id::ScheduleId`].
+    #[prost(bytes = "bytes", tag = "1")]
+    pub id: Bytes,
+    /// What is to happen.
+    #[prost(oneof = "ScheduleAction", tags = "2, 3, 4, 5, 6, 7")]
+    pub action: Option<ScheduleAction>,
+}
+
+/// What is to happen to a schedule. Times are reckoned by the leader: cron and time zones are not for the rules.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum ScheduleAction {
+    /// Create or replace it.
+    #[prost(message, tag = "2")]
+    Put(ScheduleDefinition),
+    /// Skip everything that becomes due until it is resumed.
+    #[prost(bool, tag = "3")]
+    Pause(bool),
+    /// Go on.
+    #[prost(message, tag = "4")]
+    Resume(ScheduleNext),
+    /// Run now, beside its times.
+    #[prost(message, tag = "5")]
+    Trigger(Invoke),
+    /// Forget it. Runs under way go on.
+    #[prost(bool, tag = "6")]
+    Delete(bool),
+    /// What was due.
+    #[prost(message, tag = "7")]
+    Fire(ScheduleFire),
+}
+
+/// When a schedule is due next.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct ScheduleNext {
+    /// In ms since the Unix epoch; 0 is never again.
+    #[prost(uint64, tag = "1")]
+    pub due: u64,
+}
+
+/// A schedule as its owner describes it.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ScheduleDefinition {
+    /// Its name, unique in the cluster.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// When it is due: a text that the node reads, `cron <expression> <zone>`, `every <ms> from <ms>` or `at <ms>`.
+    #[prost(string, tag = "2")]
+    pub spec: String,
+    /// What it invokes.
+    #[prost(string, tag = "3")]
+    pub service: String,
+    /// Handler.
+    #[prost(string, tag = "4")]
+    pub handler: String,
+    /// Key of objects.
+    #[prost(string, optional, tag = "5")]
+    pub key: Option<String>,
+    /// Argument.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub input: Bytes,
+    /// Headers of the Input entry.
+    #[prost(message, repeated, tag = "7")]
+    pub headers: Vec<Header>,
+    /// What becomes of times that were missed.
+    #[prost(enumeration = "CatchUp", tag = "8")]
+    pub catch_up: i32,
+    /// What becomes of a run that is due while an earlier one is under way.
+    #[prost(enumeration = "Overlap", tag = "9")]
+    pub overlap: i32,
+    /// When it is due first, in ms since the Unix epoch; 0 is never.
+    #[prost(uint64, tag = "10")]
+    pub first_due: u64,
+    /// Created only when there is none of this name; otherwise a put replaces it.
+    #[prost(bool, tag = "11")]
+    pub create_only: bool,
+    /// Created paused.
+    #[prost(bool, tag = "12")]
+    pub paused: bool,
+}
+
+/// What becomes of times that were missed, because nobody could fire them. A time is missed when it is more than
+/// [`crate::limits::SCHEDULE_LATE_MS`] in the past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum CatchUp {
+    /// They are skipped.
+    Skip = 0,
+    /// One run makes up for all.
+    One = 1,
+    /// Each is run, at most [`crate::limits::SCHEDULE_CATCH_UP_MAX`], the latest ones.
+    All = 2,
+}
+
+/// What becomes of a run that is due while an earlier one is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum Overlap {
+    /// It runs beside it.
+    Allow = 0,
+    /// It is skipped.
+    Skip = 1,
+    /// The earlier one is cancelled.
+    CancelOther = 2,
+}
+
+/// What a leader makes of a schedule that is due.
+#[derive(Clone, PartialEq, Message)]
+pub struct ScheduleFire {
+    /// The time that became due. Nothing happens when the schedule's is another one by now.
+    #[prost(uint64, tag = "1")]
+    pub due: u64,
+    /// Runs, each complete but for its sink.
+    #[prost(message, repeated, tag = "2")]
+    pub runs: Vec<Invoke>,
+    /// When it is due next, in ms since the Unix epoch; 0 is never again.
+    #[prost(uint64, tag = "3")]
+    pub next: u64,
+    /// Times that the catch-up policy skips.
+    #[prost(uint64, tag = "4")]
+    pub skipped: u64,
+    /// Why nothing could be run, for display; empty when it could.
+    #[prost(string, tag = "5")]
+    pub fault: String,
 }
 
 /// Fires what is due at log time, at most [`crate::limits::TIMERS_PER_COMMAND_MAX`] of it.
@@ -503,6 +758,9 @@ pub struct Response {
     /// The result; absent answers a peek at something unfinished.
     #[prost(message, optional, tag = "2")]
     pub outcome: Option<Outcome>,
+    /// Binary id of the invocation whose result it is.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub callee: Bytes,
 }
 
 /// Interest of an invocation in the result of another.
@@ -549,6 +807,7 @@ mod tests {
             changes: vec![FieldChange { field: "n".into(), value: Some(Bytes::from_static(b"5")) }],
             sends: vec![],
             outcome: Some(Outcome::success(Bytes::from_static(b"5"))),
+            life: 0,
         };
         let entry = Entry {
             proposed_at: 1000,

@@ -4,9 +4,9 @@
 use bytes::Bytes;
 
 use crate::command::{Outcome, Parcel, Target};
-use crate::id::{ActivationId, InvocationId, Millis, ObjectId, PartitionId};
+use crate::id::{ActivationId, InvocationId, Millis, ObjectId, PartitionId, ScheduleId};
 use crate::protocol::{Failure, Header};
-use crate::table::JournalRow;
+use crate::table::{JournalRow, ScheduleRow};
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,6 +117,14 @@ pub enum Effect {
         /// The last one taken.
         up_to: u64,
     },
+    /// A schedule is due: reckon what to run and when it is due next, and answer with
+    /// [`crate::command::ScheduleAction::Fire`]. Said again by a new leader.
+    ScheduleDue {
+        /// Which schedule.
+        schedule: ScheduleId,
+        /// Its row.
+        row: Box<ScheduleRow>,
+    },
     /// A timer fired.
     TimerFired {
         /// When it was due.
@@ -144,6 +152,8 @@ pub struct Work {
     pub headers: Vec<Header>,
     /// Failed attempts so far, for the retry policy.
     pub failures: u32,
+    /// Its life ([`crate::table::InvocationRow::life`]), which everything said of it repeats.
+    pub life: u64,
 }
 
 /// What became of a request that is not an invocation.
@@ -157,6 +167,8 @@ pub enum Answer {
     NotFound,
     /// The invocation has ended already.
     AlreadyCompleted,
+    /// Carried out by making a new invocation.
+    Created(InvocationId),
     /// Refused; nothing changed.
     Refused(Failure),
 }

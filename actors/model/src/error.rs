@@ -27,6 +27,14 @@ pub const CODES: &[(ErrorCode, &str)] = &[
     (JOURNAL_MISMATCH, "journal mismatch"),
     (HANDLER_PANIC, "handler panicked"),
     (STATE_MISMATCH, "state does not fit the struct"),
+    (CONFLICT, "not possible in this state"),
+    (JOURNAL_GONE, "journal is gone"),
+    (UNSUPPORTED, "not possible for this kind of invocation"),
+    (NOT_STARTED, "invocation has not started"),
+    (DEADLOCK, "deadlock"),
+    (RATE_LIMITED, "rate limit reached"),
+    (NO_CODE, "no code of the pinned version"),
+    (NOT_READY, "no result yet"),
 ];
 
 /// The request cannot be understood.
@@ -55,3 +63,19 @@ pub const JOURNAL_MISMATCH: ErrorCode = ErrorCode(570);
 pub const HANDLER_PANIC: ErrorCode = ErrorCode(501);
 /// Stored fields cannot be read into the struct.
 pub const STATE_MISMATCH: ErrorCode = ErrorCode(502);
+/// The invocation, schedule or state is not in a state in which the order can be carried out.
+pub const CONFLICT: ErrorCode = ErrorCode(419);
+/// The journal that the order needs is not kept any more.
+pub const JOURNAL_GONE: ErrorCode = ErrorCode(411);
+/// The order does not exist for this kind of invocation.
+pub const UNSUPPORTED: ErrorCode = ErrorCode(422);
+/// The invocation has not started, so the order has no meaning yet.
+pub const NOT_STARTED: ErrorCode = ErrorCode(425);
+/// A call would wait for itself.
+pub const DEADLOCK: ErrorCode = ErrorCode(508);
+/// A rate limit of the service, handler or key is reached; nothing was accepted.
+pub const RATE_LIMITED: ErrorCode = ErrorCode(431);
+/// This build has no code of the version that the invocation is pinned to.
+pub const NO_CODE: ErrorCode = ErrorCode(572);
+/// The invocation exists and has no result yet.
+pub const NOT_READY: ErrorCode = ErrorCode(470);

@@ -193,6 +193,69 @@ impl FromStr for InvocationId {
     }
 }
 
+/// A schedule. Its binary form is that of an invocation id, so that timers and sinks can name either. Printed as
+/// `sched_1` and 33 base-62 characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ScheduleId(InvocationId);
+
+impl ScheduleId {
+    const PREFIX: &'static str = "sched_1";
+
+    /// The id of the schedule with this name.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        Self(InvocationId { partition_key: PartitionKey::of(name), unique: sha_128(&format!("sched,{name}")) })
+    }
+
+    /// Where the schedule lives.
+    #[must_use]
+    pub fn partition_key(self) -> PartitionKey {
+        self.0.partition_key
+    }
+
+    /// The form in which timers and sinks name it.
+    #[must_use]
+    pub fn as_invocation(self) -> InvocationId {
+        self.0
+    }
+
+    /// The inverse of [`ScheduleId::as_invocation`].
+    #[must_use]
+    pub fn from_invocation(id: InvocationId) -> Self {
+        Self(id)
+    }
+
+    /// The binary form.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; InvocationId::LEN] {
+        self.0.to_bytes()
+    }
+
+    /// The inverse of [`ScheduleId::to_bytes`].
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        InvocationId::from_bytes(bytes).map(Self)
+    }
+}
+
+impl fmt::Display for ScheduleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string();
+        f.write_str(Self::PREFIX)?;
+        f.write_str(text.strip_prefix(InvocationId::PREFIX).expect("every invocation id is printed with its prefix"))
+    }
+}
+
+impl FromStr for ScheduleId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.strip_prefix(Self::PREFIX);
+        let id = digits.and_then(|digits| format!("{}{digits}", InvocationId::PREFIX).parse().ok());
+        id.map(Self).ok_or_else(|| ParseIdError::new(text, "a schedule id (`sched_1` and 33 letters or digits)"))
+    }
+}
+
 /// A place in an invocation that the outside world can complete. Printed as `sign_1…` (service protocol §0.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AwakeableId {

@@ -32,6 +32,26 @@ pub const HEADER_BYTES_MAX: usize = 32 << 10;
 pub const URL_BYTES_MAX: usize = 8 << 10;
 /// How long the result of an invocation with an idempotency key, or of a send, is kept by default, in ms.
 pub const RETENTION_DEFAULT_MS: u64 = 24 * 60 * 60 * 1000;
+/// Most failed attempts of an invocation that are kept for display.
+pub const FAILURES_KEPT: usize = 10;
+/// Most dead letters of a service in one partition; older ones are dropped.
+pub const LETTERS_MAX: u64 = 1_000;
+/// Most waiting invocations that hold a key below one another; a call chain this deep is taken for a runaway recursion.
+pub const CALL_CHAIN_MAX: usize = 64;
+/// Most invocations that wait for one result, and most that wait for one promise.
+pub const SINKS_MAX: usize = 10_000;
+/// Most expiries that one command carries out; more due ones follow in further commands.
+pub const EXPIRIES_PER_COMMAND_MAX: usize = 256;
+/// Most rows that one command of expiries removes: a journal alone may have [`JOURNAL_ENTRIES_MAX`].
+pub const EXPIRED_ROWS_PER_COMMAND_SOFT_MAX: usize = 4_096;
+/// A scheduled time that is further in the past than this was missed, in ms: the catch-up policy decides.
+pub const SCHEDULE_LATE_MS: u64 = 10_000;
+/// Most missed times of a schedule that are run when it catches up.
+pub const SCHEDULE_CATCH_UP_MAX: usize = 100;
+/// Most runs of a schedule that are watched; older ones go on unwatched.
+pub const SCHEDULE_ACTIVE_MAX: usize = 64;
+/// Longest schedule expression, in bytes.
+pub const SCHEDULE_SPEC_BYTES_MAX: usize = 256;
 /// Most bytes of a failure message that are kept.
 pub const FAILURE_MESSAGE_BYTES_MAX: usize = 16 << 10;
 

@@ -53,6 +53,12 @@ codes! {
     GET_EAGER_STATE = 0x0407, "GetEagerState";
     /// A listing of state fields with its answer.
     GET_EAGER_STATE_KEYS = 0x0408, "GetEagerStateKeys";
+    /// Waits for a promise of the workflow.
+    GET_PROMISE = 0x0409, "GetPromise";
+    /// Looks at a promise of the workflow.
+    PEEK_PROMISE = 0x040A, "PeekPromise";
+    /// Completes a promise of the workflow.
+    COMPLETE_PROMISE = 0x040B, "CompletePromise";
     /// Waits until a durable point in time.
     SLEEP = 0x040C, "Sleep";
     /// Invokes another handler and waits for its result.
@@ -73,6 +79,12 @@ codes! {
     GET_LAZY_STATE_DONE = 0x8002, "GetLazyStateCompletion";
     /// Answer to GetLazyStateKeys.
     GET_LAZY_STATE_KEYS_DONE = 0x8006, "GetLazyStateKeysCompletion";
+    /// Answer to GetPromise.
+    GET_PROMISE_DONE = 0x8009, "GetPromiseCompletion";
+    /// Answer to PeekPromise.
+    PEEK_PROMISE_DONE = 0x800A, "PeekPromiseCompletion";
+    /// Answer to CompletePromise.
+    COMPLETE_PROMISE_DONE = 0x800B, "CompletePromiseCompletion";
     /// The sleep is over.
     SLEEP_DONE = 0x800C, "SleepCompletion";
     /// Result of a Call.
@@ -87,6 +99,8 @@ codes! {
     OUTPUT_DONE = 0x8013, "GetInvocationOutputCompletion";
     /// A signal arrived.
     SIGNAL = 0xFBFF, "Signal";
+    /// Never in a journal: the run of a schedule ended, as told to the schedule.
+    SCHEDULED_RUN_DONE = 0xFFFF, "ScheduledRunDone";
 }
 
 impl Code {
@@ -499,6 +513,48 @@ pub struct CompleteAwakeable {
     /// Entry name.
     #[prost(string, tag = "12")]
     pub name: String,
+}
+
+/// Codes 0409, 040A: a promise of the workflow, by name.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct PromiseCommand {
+    /// Name of the promise.
+    #[prost(string, tag = "1")]
+    pub key: String,
+    /// Where the answer goes.
+    #[prost(uint32, tag = "11")]
+    pub result_completion_id: u32,
+    /// Entry name.
+    #[prost(string, tag = "12")]
+    pub name: String,
+}
+
+/// Code 040B.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct CompletePromise {
+    /// Name of the promise.
+    #[prost(string, tag = "1")]
+    pub key: String,
+    /// With what.
+    #[prost(oneof = "PromiseResult", tags = "2, 3")]
+    pub result: Option<PromiseResult>,
+    /// Where the answer goes.
+    #[prost(uint32, tag = "11")]
+    pub result_completion_id: u32,
+    /// Entry name.
+    #[prost(string, tag = "12")]
+    pub name: String,
+}
+
+/// What completes a promise.
+#[derive(Clone, PartialEq, Eq, prost::Oneof)]
+pub enum PromiseResult {
+    /// A value.
+    #[prost(message, tag = "2")]
+    Value(Value),
+    /// A failure.
+    #[prost(message, tag = "3")]
+    Failure(Failure),
 }
 
 /// What completes an awakeable.

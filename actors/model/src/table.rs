@@ -17,6 +17,12 @@
 //! | 09 | [`Outbox`] | target partition u32, seq u64 | a message for that partition |
 //! | 0A | [`Sequences`] | direction u8, partition u32 | last sequence number |
 //! | 0B | [`Ready`] | invocation | – (its attempt is due or under way) |
+//! | 0C | [`Promises`] | workflow, key, name | a promise: its result, or who waits |
+//! | 0D | [`Expiries`] | due u64, kind u8, subject | – (what is forgotten when) |
+//! | 0E | [`Failures`] | invocation | the last failed attempts |
+//! | 0F | [`Letters`] | service, seq u64 | a dead letter |
+//! | 10 | [`LetterBounds`] | service | bounds of its dead letters |
+//! | 11 | [`Schedules`] | schedule | a schedule |
 
 pub mod key;
 mod row;
@@ -26,7 +32,7 @@ use prost::Message;
 
 use crate::codec;
 use crate::command::Parcel;
-use crate::id::{InvocationId, Millis, ObjectId, PartitionId};
+use crate::id::{InvocationId, Millis, ObjectId, PartitionId, ScheduleId};
 use crate::view::ReadError;
 pub use row::*;
 
@@ -177,6 +183,76 @@ table! {
     |key, out| { out.invocation(*key); }, |parts| { parts.invocation() }
 }
 
+table! {
+    /// Promises of workflows: those that are completed, and those that somebody waits for.
+    Promises, 0x0C, "promises", (ObjectId, String) => PromiseRow,
+    |key, out| { out.text(&key.0.service); out.text(&key.0.key); out.text(&key.1); },
+    |parts| { Some((ObjectId { service: parts.text()?, key: parts.text()? }, parts.text()?)) }
+}
+table! {
+    /// The expiry index: what is forgotten when.
+    Expiries, 0x0D, "expiries", ExpiryKey => Empty,
+    |key, out| {
+        out.u64(key.due.0);
+        match &key.what {
+            Expiry::Completion(id) => { out.u8(1); out.invocation(*id); }
+            Expiry::Journal(id) => { out.u8(2); out.invocation(*id); }
+            Expiry::State(object) => { out.u8(3); out.text(&object.service); out.text(&object.key); }
+        }
+    },
+    |parts| {
+        let due = Millis(parts.u64()?);
+        let what = match parts.u8()? {
+            1 => Expiry::Completion(parts.invocation()?),
+            2 => Expiry::Journal(parts.invocation()?),
+            3 => Expiry::State(ObjectId { service: parts.text()?, key: parts.text()? }),
+            _ => return None,
+        };
+        Some(ExpiryKey { due, what })
+    }
+}
+table! {
+    /// Failed attempts of invocations that are not completed, for display.
+    Failures, 0x0E, "failures", InvocationId => FailuresRow,
+    |key, out| { out.invocation(*key); }, |parts| { parts.invocation() }
+}
+table! {
+    /// Dead letters: one-way invocations that failed, with what it takes to invoke them again.
+    Letters, 0x0F, "letters", (String, u64) => LetterRow,
+    |key, out| { out.text(&key.0); out.u64(key.1); }, |parts| { Some((parts.text()?, parts.u64()?)) }
+}
+table! {
+    /// Where the dead letters of a service begin and end.
+    LetterBounds, 0x10, "letter bounds", String => LetterBoundsRow,
+    |key, out| { out.text(key); }, |parts| { parts.text() }
+}
+table! {
+    /// Schedules.
+    Schedules, 0x11, "schedules", ScheduleId => ScheduleRow,
+    |key, out| { out.invocation(key.as_invocation()); },
+    |parts| { parts.invocation().map(ScheduleId::from_invocation) }
+}
+
+/// When something is forgotten, and what.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ExpiryKey {
+    /// Log time at which it is forgotten, never before.
+    pub due: Millis,
+    /// What.
+    pub what: Expiry,
+}
+
+/// What is forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Expiry {
+    /// The result of a completed invocation, with its journal; of a workflow's `run` also its state and promises.
+    Completion(InvocationId),
+    /// The journal of a completed invocation; its result stays.
+    Journal(InvocationId),
+    /// The state of an object, unless it was changed meanwhile.
+    State(ObjectId),
+}
+
 /// When something is due, for whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TimerKey {
@@ -200,13 +276,15 @@ pub enum TimerKind {
     Wake = 2,
     /// Tries a failed attempt again.
     Retry = 3,
-    /// Forgets a retained result.
+    /// Forgets a retained result. Written by builds before [`Expiries`] only.
     Expire = 4,
+    /// A schedule is due; the timer's invocation is the schedule's id.
+    Schedule = 5,
 }
 
 impl TimerKind {
     fn from_tag(tag: u8) -> Option<Self> {
-        [Self::Start, Self::Wake, Self::Retry, Self::Expire].into_iter().find(|kind| *kind as u8 == tag)
+        [Self::Start, Self::Wake, Self::Retry, Self::Expire, Self::Schedule].into_iter().find(|kind| *kind as u8 == tag)
     }
 }
 

@@ -76,6 +76,7 @@ pub(crate) fn turn(object: u64, before: u64, number: u64) -> Command {
         changes: vec![FieldChange { field: "value".into(), value: Some(value.clone()) }],
         sends: Vec::new(),
         outcome: Some(Outcome::success(value)),
+        life: 0,
     };
     Command { request: number, body: Some(Body::Turn(turn)) }
 }
@@ -95,7 +96,15 @@ pub(crate) fn invoke(id: InvocationId) -> Command {
 
 /// What the first attempt of a flow has done.
 pub(crate) fn append(id: InvocationId, seen: u32, messages: Vec<FlowMessage>) -> Command {
-    Command::new(Body::Append(Append { id: bytes(id), term: TERM, attempt: 1, messages, seen }))
+    Command::new(Body::Append(Append {
+        id: bytes(id),
+        term: TERM,
+        attempt: 1,
+        messages,
+        seen,
+        life: 1,
+        ..Append::default()
+    }))
 }
 
 /// A step that is begun.

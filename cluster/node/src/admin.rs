@@ -234,6 +234,7 @@ async fn control<E: Backend>(
         Verdict::Appended => Ok(StatusCode::ACCEPTED.into_response()),
         Verdict::NotFound => Err(AdminError::unknown_invocation(id)),
         Verdict::AlreadyCompleted => Err(AdminError::already_completed(id)),
+        Verdict::Created(id) => Ok(answer::json(&json!({ "new_invocation_id": id.to_string() }))),
         Verdict::Refused(failure) => Err(AdminError::refused(&failure)),
     }
 }
@@ -253,7 +254,9 @@ async fn end<E: Backend>(
         }
     };
     match office.engine.control(id, verb).await? {
-        Verdict::Done | Verdict::Appended | Verdict::AlreadyCompleted => Ok(StatusCode::ACCEPTED.into_response()),
+        Verdict::Done | Verdict::Appended | Verdict::Created(_) | Verdict::AlreadyCompleted => {
+            Ok(StatusCode::ACCEPTED.into_response())
+        }
         Verdict::NotFound => Err(AdminError::unknown_invocation(id)),
         Verdict::Refused(failure) => Err(AdminError::refused(&failure)),
     }

@@ -253,7 +253,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Refused`].
     pub async fn control(&self, target: InvocationId, verb: Verb) -> Result<Answer, EngineError> {
-        let body = Body::Control(Control { target: Bytes::copy_from_slice(&target.to_bytes()), verb: verb as i32 });
+        let body = Body::Control(Control::new(target, verb));
         self.control_with(target, body).await
     }
 
@@ -290,10 +290,10 @@ impl Engine {
             (Kind::Service, Some(_)) => {
                 return Err(EngineError::invalid(format!("`{service}` is a service: it takes no key")));
             }
-            (Kind::Object, None) => {
-                return Err(EngineError::invalid(format!("`{service}` is an object: name its key")));
+            (Kind::Object | Kind::Workflow, None) => {
+                return Err(EngineError::invalid(format!("`{service}` has keys: name one")));
             }
-            (Kind::Service, None) | (Kind::Object, Some(_)) => {}
+            (Kind::Service, None) | (Kind::Object | Kind::Workflow, Some(_)) => {}
         }
         check_lengths(key.as_deref(), idempotency_key.as_deref(), input.len())?;
         let handler_kind = &descriptor.handlers[index];
@@ -317,7 +317,7 @@ impl Engine {
             retention_ms: if keeps_result { self.0.retention_ms } else { 0 },
             idempotency_key,
             sink: None,
-            invoked_by: Bytes::new(),
+            ..Invoke::default()
         };
         Ok(Prepared { id, partition: self.partition(id), invoke, form })
     }

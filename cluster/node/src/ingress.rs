@@ -307,7 +307,7 @@ impl<E: Backend> Front<E> {
             SignalResult::Failure(Failure::new(500, reason))
         };
         match self.engine.signal(id.invocation, SignalId::Index(id.signal), result).await? {
-            Verdict::Done | Verdict::Appended | Verdict::NotFound | Verdict::AlreadyCompleted => {
+            Verdict::Done | Verdict::Appended | Verdict::Created(_) | Verdict::NotFound | Verdict::AlreadyCompleted => {
                 Ok(answer::empty(StatusCode::ACCEPTED))
             }
             Verdict::Refused(failure) => {

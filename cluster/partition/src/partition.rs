@@ -388,6 +388,7 @@ impl<S: StateStore> Partition<S> {
         self.applied.term = raft_entry.term;
         self.applied.log_time = self.machine.log_time().0;
         self.applied.leader_term = self.machine.leader_term();
+        self.applied.lives = self.machine.lives();
         self.applied.state_hash = hash.digest();
         self.overlay.apply(vec![Write {
             key: Applied::encode_key(&()),

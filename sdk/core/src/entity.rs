@@ -7,7 +7,7 @@ use abide_model::protocol::Failure;
 use bytes::Bytes;
 
 use crate::service::{
-    Executable, Fields, FlowFuture, HandlerDescriptor, HandlerResult, Instance, Kind, ServiceDescriptor,
+    Executable, Fields, FlowFuture, HandlerDescriptor, HandlerResult, Instance, Kind, Options, ServiceDescriptor,
 };
 use crate::state::StateError;
 use crate::{Flow, Read, Turn};
@@ -24,6 +24,13 @@ pub trait Entity: Sized + 'static {
     const KIND: Kind;
     /// For people, in Markdown.
     const DOCUMENTATION: Option<&'static str>;
+    /// Version of its code ([`crate::service::ServiceDescriptor::version`]).
+    const VERSION: &'static str = "";
+
+    /// What holds for its handlers unless they say otherwise.
+    fn options() -> Options {
+        Options::default()
+    }
 
     /// An instance with the stored state.
     ///
@@ -70,7 +77,7 @@ pub trait Service: Entity {}
 /// use abide_model::protocol::Failure;
 /// use abide_sdk::attempt::at_await;
 /// use abide_sdk::client::{Callable, Caller, Request};
-/// use abide_sdk::service::{Fields, HandlerDescriptor, HandlerResult, Kind};
+/// use abide_sdk::service::{Fields, HandlerDescriptor, HandlerResult, Kind, Options};
 /// use abide_sdk::{Entity, Flow, Handlers, NoError, Object, Registry, StateError, Terminal, Turn};
 /// use bytes::Bytes;
 ///
@@ -112,7 +119,8 @@ pub trait Service: Entity {}
 ///
 /// fn handler(name: &str, form: Form) -> HandlerDescriptor {
 ///     let (name, access) = (name.to_owned(), Access::Exclusive);
-///     HandlerDescriptor { name, access, form, retry: None, public: true, documentation: None }
+///     let options = Options::default();
+///     HandlerDescriptor { name, access, form, options, public: true, documentation: None }
 /// }
 ///
 /// impl Handlers for Counter {
@@ -219,6 +227,8 @@ impl<T: Handlers> Executor<T> {
         let descriptor = ServiceDescriptor {
             name: T::NAME.to_owned(),
             kind: T::KIND,
+            version: T::VERSION.to_owned(),
+            options: T::options(),
             handlers: T::handlers(),
             documentation: T::DOCUMENTATION.map(str::to_owned),
         };

@@ -17,7 +17,7 @@ use crate::error::HandlerError;
 pub use crate::error::NoError;
 pub use crate::flow::Flow;
 pub use crate::retry::{Exhausted, RetryPolicy};
-pub use crate::service::{Fields, HandlerDescriptor, HandlerResult, Kind};
+pub use crate::service::{Fields, HandlerDescriptor, HandlerResult, Kind, Options};
 use crate::state::State;
 pub use crate::state::StateError;
 pub use crate::turn::{Read, Turn};

@@ -10,6 +10,8 @@ use crate::service::Executable;
 #[derive(Clone, Default)]
 pub struct Registry {
     services: Arc<BTreeMap<String, Arc<dyn Executable>>>,
+    /// Code of earlier versions, by service and version.
+    kept: Arc<BTreeMap<(String, String), Arc<dyn Executable>>>,
 }
 
 /// No such service or handler is bound.
@@ -44,6 +46,18 @@ impl Registry {
         self.services.get(service)
     }
 
+    /// The code of a version: the current one, or one that is kept beside it for flows that started on it.
+    #[must_use]
+    pub fn version(&self, service: &str, version: &str) -> Option<&Arc<dyn Executable>> {
+        let current = self.get(service).filter(|current| current.descriptor().version == version);
+        current.or_else(|| self.kept.get(&(service.to_owned(), version.to_owned())))
+    }
+
+    /// Versions that are kept beside the current ones, by service and version.
+    pub fn kept(&self) -> impl Iterator<Item = &Arc<dyn Executable>> {
+        self.kept.values()
+    }
+
     /// The service and the number of its handler.
     ///
     /// # Errors
@@ -72,6 +86,7 @@ impl std::fmt::Debug for Registry {
 #[derive(Default)]
 pub struct RegistryBuilder {
     services: BTreeMap<String, Arc<dyn Executable>>,
+    kept: BTreeMap<(String, String), Arc<dyn Executable>>,
 }
 
 impl RegistryBuilder {
@@ -95,9 +110,17 @@ impl RegistryBuilder {
         self
     }
 
+    /// Keeps the code of an earlier version beside the current one: only flows that started on it run it.
+    #[must_use]
+    pub fn keep_with(mut self, service: Arc<dyn Executable>) -> Self {
+        let descriptor = service.descriptor();
+        self.kept.insert((descriptor.name.clone(), descriptor.version.clone()), service);
+        self
+    }
+
     /// The registry.
     #[must_use]
     pub fn build(self) -> Registry {
-        Registry { services: Arc::new(self.services) }
+        Registry { services: Arc::new(self.services), kept: Arc::new(self.kept) }
     }
 }

@@ -135,7 +135,7 @@ fn descriptors_say_what_the_signatures_say() {
     );
     assert_eq!(account.handlers[0].documentation.as_deref(), Some("Takes money out."));
     assert!(account.handlers[0].public && !account.handlers[1].public);
-    let retry = account.handlers[1].retry.unwrap();
+    let retry = account.handlers[1].options.retry.unwrap();
     assert_eq!((retry.initial, retry.max_attempts), (Duration::from_secs(1), Some(5)));
     assert_eq!((retry.max_interval, retry.exhausted), (Duration::from_secs(3600), Exhausted::Fail));
     let mailer = registry.get("Mailer").unwrap().descriptor();

@@ -119,7 +119,7 @@ impl Handler {
                 name: #name.into(),
                 access: #support::Access::#access,
                 form: #support::Form::#form,
-                retry: #retry,
+                options: #support::Options { retry: #retry, ..::core::default::Default::default() },
                 public: #public,
                 documentation: #support::documentation(#docs),
             }

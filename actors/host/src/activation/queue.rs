@@ -45,7 +45,7 @@ impl Queue {
         let more = more || queued.len() > mirror;
         let items = queued.into_iter().take(mirror).map(|Queued { work, held }| {
             let hold = match work.target.form() {
-                Form::Flow => Hold::Flow,
+                Form::Flow | Form::Edit => Hold::Flow,
                 Form::Turn if held => Hold::Held,
                 Form::Turn => Hold::Free,
             };
@@ -61,6 +61,7 @@ impl Queue {
         if let Some(item) = self.items.iter_mut().find(|item| item.work.id == work.id) {
             if item.hold == Hold::Unconfirmed {
                 item.hold = Hold::Held;
+                item.work = work;
             }
             return true;
         }
@@ -71,7 +72,7 @@ impl Queue {
             self.more = true;
             return true;
         }
-        let hold = if work.target.form() == Form::Flow { Hold::Flow } else { Hold::Free };
+        let hold = if work.target.form() == Form::Turn { Hold::Free } else { Hold::Flow };
         self.items.push_back(Item { work, hold });
         true
     }

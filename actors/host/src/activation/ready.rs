@@ -166,7 +166,7 @@ impl<P: Port> Activation<P> {
                 self.env.metrics.calls_turn.increment(1);
                 let DirectCall { invoke, responder, .. } = call;
                 let waiter = Some(Waiter { id, responder });
-                if let Err(refused) = self.propose(invoke.id.clone(), Some(invoke), end, waiter) {
+                if let Err(refused) = self.propose(invoke.id.clone(), 0, Some(invoke), end, waiter) {
                     self.env.metrics.calls_refused.increment(1);
                     refused.tell();
                 }
@@ -203,6 +203,7 @@ impl<P: Port> Activation<P> {
                     changes: Vec::new(),
                     sends: Vec::new(),
                     outcome: Some(outcome),
+                    life: 0,
                 });
                 self.env.submit_or_tell(Order::Propose { partition, body, waiter: Some(Waiter { id, responder }) });
             }
@@ -234,6 +235,7 @@ impl<P: Port> Activation<P> {
     fn propose(
         &mut self,
         id: Bytes,
+        life: u64,
         accept: Option<Invoke>,
         end: End,
         waiter: Option<Waiter>,
@@ -248,6 +250,7 @@ impl<P: Port> Activation<P> {
             changes: end.changes,
             sends: end.sends,
             outcome: Some(end.outcome),
+            life,
         });
         let submitted = self.env.submit(Order::Propose { partition: self.partition, body, waiter });
         match &submitted {
@@ -297,8 +300,9 @@ impl<P: Port> Activation<P> {
             Err(failure) => Err(Fault::mismatch(failure.clone())),
         };
         let id = Bytes::copy_from_slice(&item.work.id.to_bytes());
+        let life = due.map_or(item.work.life, |due| due.life);
         let submitted = match ended {
-            Ok(end) => self.propose(id, None, end, None).map(|()| None),
+            Ok(end) => self.propose(id, life, None, end, None).map(|()| None),
             Err(fault) => {
                 let failures = due.map_or(item.work.failures, |due| due.failures) + 1;
                 let handler = resolved.ok().map(|handler| self.service.handler(handler));
@@ -311,6 +315,8 @@ impl<P: Port> Activation<P> {
                     attempt: due.map_or(0, |due| due.attempt),
                     failure: Some(fault.failure),
                     next: Some(next),
+                    life,
+                    uncounted: false,
                 });
                 let order = Order::Propose { partition: self.partition, body, waiter: None };
                 item.work.failures = failures;
@@ -339,5 +345,5 @@ impl<P: Port> Activation<P> {
 /// The request as it will stand in the mailbox after its first attempt.
 fn work_of(id: InvocationId, invoke: &Invoke) -> Option<Work> {
     let target: Target = invoke.target.clone()?;
-    Some(Work { id, target, input: invoke.input.clone(), headers: invoke.headers.clone(), failures: 1 })
+    Some(Work { id, target, input: invoke.input.clone(), headers: invoke.headers.clone(), failures: 1, life: 0 })
 }

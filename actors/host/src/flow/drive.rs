@@ -30,6 +30,7 @@ pub(super) struct Driver<P> {
     id: InvocationId,
     partition: PartitionId,
     term: u64,
+    life: u64,
     attempt: u32,
     /// Failed attempts since the last stored entry.
     failures: u32,
@@ -64,6 +65,7 @@ impl<P: Port> Driver<P> {
             id: start.work.id,
             partition: start.partition,
             term: start.term,
+            life: start.work.life,
             attempt: start.attempt,
             failures: start.failures,
             service: start.work.target.service.clone(),
@@ -174,6 +176,8 @@ impl<P: Port> Driver<P> {
             attempt: self.attempt,
             messages,
             seen: slot.seen.get(),
+            life: self.life,
+            version: String::new(),
         });
         Order::Propose { partition: self.partition, body, waiter: None }
     }
@@ -191,6 +195,8 @@ impl<P: Port> Driver<P> {
             attempt: self.attempt,
             failure: Some(fault.failure),
             next: Some(next),
+            life: self.life,
+            uncounted: false,
         });
         let order = Order::Propose { partition: self.partition, body, waiter: None };
         submit_patiently(&self.env, order, wanted).await;

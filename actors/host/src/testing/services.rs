@@ -10,7 +10,7 @@ use abide_model::command::{Access, Form};
 use abide_model::id::InvocationId;
 use abide_model::protocol::Failure;
 use abide_sdk::client::{Callable, Caller, Request};
-use abide_sdk::service::{Fields, HandlerDescriptor, HandlerResult, Kind, Registry};
+use abide_sdk::service::{Fields, HandlerDescriptor, HandlerResult, Kind, Options, Registry};
 use abide_sdk::{Entity, Flow, Handlers, NoError, Object, Read, Service, StateError, StepError, Turn};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -96,7 +96,14 @@ impl Callable for Counter {
 }
 
 fn handler(name: &str, access: Access, form: Form) -> HandlerDescriptor {
-    HandlerDescriptor { name: name.into(), access, form, retry: None, public: true, documentation: None }
+    HandlerDescriptor {
+        name: name.into(),
+        access,
+        form,
+        options: Options::default(),
+        public: true,
+        documentation: None,
+    }
 }
 
 fn text(value: impl ToString) -> HandlerResult {

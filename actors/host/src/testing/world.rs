@@ -278,7 +278,7 @@ impl World {
             name: String::new(),
             value: Some(Value { content: invoke.input.clone() }),
         };
-        let work = Work { id, target, input: invoke.input, headers: invoke.headers, failures: 0 };
+        let work = Work { id, target, input: invoke.input, headers: invoke.headers, failures: 0, life: 1 };
         let exclusive = work.target.exclusive_object();
         let form = work.target.form();
         let sink =
@@ -314,6 +314,7 @@ impl World {
             object,
             term: TERM,
             attempt: row.attempt,
+            version: None,
             failures: row.work.failures,
             journal: row.journal.clone(),
             fields: fields.unwrap_or_default(),
@@ -413,7 +414,7 @@ impl World {
         match work.target.form() {
             Form::Flow => self.start(next),
             Form::Turn if !by_turn => self.events.push(HostEvent::Enqueued { object, work }),
-            Form::Turn => {}
+            Form::Turn | Form::Edit => {}
         }
     }
 
@@ -513,7 +514,7 @@ impl World {
                     let created = callee.id().expect("well-formed").to_string();
                     let told = NotificationResult::InvocationId(created);
                     notifications.push((call.invocation_id_notification_idx, Code::CALL_INVOCATION_ID, told));
-                    let sink = abide_model::command::Sink::new(id, call.result_completion_id, Code::CALL_DONE);
+                    let sink = abide_model::command::Sink::new(id, 1, call.result_completion_id, Code::CALL_DONE);
                     self.accept(Invoke { sink: Some(sink), ..callee }, None);
                 }
                 Code::ONE_WAY_CALL => {

@@ -57,6 +57,7 @@ pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>, append: Append) -> Result<(),
     let Some(id) = InvocationId::from_bytes(&append.id) else { return Ok(()) };
     let Some(row) = txn.get::<Invocations>(&id)? else { return Ok(()) };
     let current = row.attempt == append.attempt
+        && row.life == append.life
         && append.term == txn.leader_term()
         && accept::can_listen(&row)
         && matches!(row.status, Some(Status::Running(_)));
@@ -64,8 +65,11 @@ pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>, append: Append) -> Result<(),
         return Ok(());
     }
     let target = row.target.clone().unwrap_or_default();
-    let exclusive = target.exclusive_object().is_some();
+    let exclusive = target.writable_object().is_some();
     let mut attempt = Attempt { id, row, object: target.object(), exclusive, state_changed: false, seen: append.seen };
+    if attempt.row.version.is_none() && !append.version.is_empty() {
+        attempt.row.version = Some(append.version);
+    }
     for message in append.messages {
         match step(txn, &mut attempt, message)? {
             Ok(Step::Continue) => {}

@@ -13,8 +13,11 @@ use abide_model::command::{AttemptFailed, Form, Next};
 use abide_model::effect::{Answer, Effect};
 use abide_model::error::INVALID_REQUEST;
 use abide_model::id::InvocationId;
+use abide_model::limits::FAILURES_KEPT;
 use abide_model::protocol::Failure;
-use abide_model::table::{Empty, InvocationRow, Invocations, Objects, Status, TimerKey, TimerKind};
+use abide_model::table::{
+    Empty, FailedAttempt, Failures, FailuresRow, InvocationRow, Invocations, Objects, Status, TimerKey, TimerKind,
+};
 use abide_model::view::{ReadError, View};
 
 use crate::rule::accept::{self, First};
@@ -44,8 +47,11 @@ pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>, request: u64, failed: Attempt
     if !is_current(txn, &row, &failed, accepted_here)? {
         return Ok(());
     }
-    row.failures += 1;
+    if !failed.uncounted {
+        row.failures += 1;
+    }
     row.last_failure = Some(failed.failure.clone().unwrap_or_default());
+    remember(txn, id, &mut row, &failed)?;
     match failed.next {
         Some(Next::RetryAfter(ms)) => {
             let due = txn.now().plus(ms.max(1));
@@ -61,6 +67,30 @@ pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>, request: u64, failed: Attempt
     Ok(())
 }
 
+/// Adds the attempt to the history of failures; the oldest ones go. The caller writes the row.
+fn remember<V: View>(
+    txn: &mut Txn<'_, V>,
+    id: InvocationId,
+    row: &mut InvocationRow,
+    failed: &AttemptFailed,
+) -> Result<(), ReadError> {
+    let mut history =
+        if row.has_failures { txn.get::<Failures>(&id)?.unwrap_or_default() } else { FailuresRow::default() };
+    history.total += 1;
+    history.attempts.push(FailedAttempt {
+        attempt: row.attempt,
+        at: txn.now().0,
+        failure: failed.failure.clone(),
+        journal_len: row.journal_len,
+        next: failed.next,
+    });
+    let surplus = history.attempts.len().saturating_sub(FAILURES_KEPT);
+    history.attempts.drain(..surplus);
+    row.has_failures = true;
+    txn.put::<Failures>(&id, &history);
+    Ok(())
+}
+
 /// Whether the attempt that failed is the one that counts.
 fn is_current<V: View>(
     txn: &Txn<'_, V>,
@@ -71,15 +101,19 @@ fn is_current<V: View>(
     let target = row.target.clone().unwrap_or_default();
     match &row.status {
         Some(Status::Running(_)) if accepted_here => Ok(true),
-        Some(Status::Running(_)) => Ok(row.attempt == failed.attempt && failed.term == txn.leader_term()),
+        Some(Status::Running(_)) => {
+            Ok(row.attempt == failed.attempt && row.life == failed.life && failed.term == txn.leader_term())
+        }
         // A turn is run from the mailbox without a start; only the first one there can have failed.
-        Some(Status::Queued(_)) if target.form() == Form::Turn => match target.exclusive_object() {
-            Some(object) => {
-                let state = txn.get::<Objects>(&object)?.unwrap_or_default();
-                Ok(row.mailbox_seq == Some(state.head))
+        Some(Status::Queued(_)) if target.form() == Form::Turn && (accepted_here || row.life == failed.life) => {
+            match target.exclusive_object() {
+                Some(object) => {
+                    let state = txn.get::<Objects>(&object)?.unwrap_or_default();
+                    Ok(row.mailbox_seq == Some(state.head))
+                }
+                None => Ok(false),
             }
-            None => Ok(false),
-        },
+        }
         _ => Ok(false),
     }
 }

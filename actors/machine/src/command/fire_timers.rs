@@ -10,7 +10,7 @@ use abide_model::table::{Completions, Invocations, Status, Table, TimerKey, Time
 use abide_model::view::{ReadError, View};
 
 use super::append::plain::slept;
-use crate::rule::{accept, notify, start};
+use crate::rule::{accept, expiry, notify, start};
 use crate::txn::Txn;
 
 pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>) -> Result<(), ReadError> {
@@ -24,11 +24,16 @@ pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>) -> Result<(), ReadError> {
         txn.emit(Effect::TimerFired { due: timer.due, at: txn.now() });
         fire(txn, timer)?;
     }
-    let next = if more { Some(txn.now()) } else { next_after(txn)? };
+    // What people wait for comes first: what is only to be forgotten can wait for the next command.
+    let next = if more { Some(txn.now()) } else { earliest(next_after(txn)?, expiry::forget_due(txn)?) };
     if let Some(due) = next {
         txn.emit(Effect::TimerSet { due });
     }
     Ok(())
+}
+
+fn earliest(a: Option<Millis>, b: Option<Millis>) -> Option<Millis> {
+    a.into_iter().chain(b).min()
 }
 
 fn next_after<V: View>(txn: &Txn<'_, V>) -> Result<Option<Millis>, ReadError> {
@@ -61,7 +66,7 @@ fn fire<V: View>(txn: &mut Txn<'_, V>, timer: TimerKey) -> Result<(), ReadError>
             notify::notify(txn, id, &mut row, Code::SLEEP_DONE, &slept(timer.completion));
             Ok(())
         }
-        TimerKind::Start | TimerKind::Retry | TimerKind::Expire => Ok(()),
+        TimerKind::Start | TimerKind::Retry | TimerKind::Expire | TimerKind::Schedule => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@
 use abide_model::command::Form;
 use abide_model::effect::Effect;
 use abide_model::id::{InvocationId, ObjectId};
-use abide_model::table::{Invocations, Mailboxes, Outbox, Ready, Status, Table, Timers};
+use abide_model::table::{Expiries, Invocations, Mailboxes, Outbox, Ready, Status, Table, Timers};
 use abide_model::view::{ReadError, View};
 
 use crate::rule::start;
@@ -25,6 +25,10 @@ pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>) -> Result<(), ReadError> {
     }
     let (from, to) = Timers::whole();
     for (key, _) in txn.scan_before::<Timers>(&from, &to, 1)? {
+        txn.emit(Effect::TimerSet { due: key.due });
+    }
+    let (from, to) = Expiries::whole();
+    for (key, _) in txn.scan_before::<Expiries>(&from, &to, 1)? {
         txn.emit(Effect::TimerSet { due: key.due });
     }
     Ok(())

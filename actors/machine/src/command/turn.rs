@@ -74,7 +74,7 @@ fn with_request<V: View>(
         }
     };
     // What leaves no trace of its id behind needs no look for an earlier trace.
-    let traceless = invoke.idempotency_key.is_none() && invoke.retention_ms == 0;
+    let traceless = invoke.idempotency_key.is_none() && invoke.retention_ms == 0 && invoke.journal_retention_ms == 0;
     if !traceless && accept::answer_if_known(txn, request, id, &invoke)? {
         reject(txn, object, &turn);
         return Ok(());
@@ -104,7 +104,9 @@ fn from_mailbox<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, turn: Turn) -> 
         return Ok(());
     };
     let object = row.target.as_ref().and_then(Target::exclusive_object);
-    let runs = matches!(row.status, Some(Status::Running(_) | Status::Queued(_))) && !accept::can_listen(&row);
+    let runs = matches!(row.status, Some(Status::Running(_) | Status::Queued(_)))
+        && row.life == turn.life
+        && !accept::can_listen(&row);
     let current = match &object {
         None => runs,
         Some(object) => runs && is_current(txn, object, &row, turn.base)?,

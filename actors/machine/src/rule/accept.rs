@@ -59,7 +59,8 @@ pub(crate) fn accept<V: View>(
         start::set_timer(txn, TimerKey { due, kind: TimerKind::Start, invocation: id, completion: 0 });
         return Ok(());
     }
-    let work = Work { id, target, input: invoke.input, headers: invoke.headers, failures: 0 };
+    let life = row.life;
+    let work = Work { id, target, input: invoke.input, headers: invoke.headers, failures: 0, life };
     if first == First::Failed && work.target.exclusive_object().is_none() {
         // As if started, so that attempts are numbered alike; the host is not told to make this one again.
         row.attempt = 1;
@@ -121,7 +122,7 @@ pub(crate) fn answer_if_known<V: View>(
         known(txn);
         let outcome = row.outcome.unwrap_or_default();
         if let Some(sink) = &invoke.sink {
-            notify::respond(txn, sink, Some(outcome.clone()))?;
+            notify::respond(txn, id, sink, Some(outcome.clone()))?;
         }
         let expires_at = Some(Millis(row.expires_at));
         let target = row.target.unwrap_or_default();
@@ -152,6 +153,7 @@ pub(crate) fn record<V: View>(
         value: Some(Value { content: invoke.input.clone() }),
     };
     let now = txn.now();
+    let life = txn.next_life();
     txn.insert::<Journals>(&(id, 0), &JournalRow::new(RawMessage::new(Code::INPUT, &input), now));
     InvocationRow {
         target: Some(target),
@@ -162,6 +164,13 @@ pub(crate) fn record<V: View>(
         invoked_by: invoke.invoked_by.clone(),
         idempotency_key: invoke.idempotency_key.clone(),
         retention_ms: invoke.retention_ms,
+        life,
+        chain: invoke.chain.clone(),
+        journal_retention_ms: invoke.journal_retention_ms,
+        state_ttl_ms: invoke.state_ttl_ms,
+        one_way: invoke.one_way,
+        schedule: invoke.schedule.clone(),
+        restarted_from: invoke.restarted_from.clone(),
         ..InvocationRow::default()
     }
 }
@@ -182,8 +191,8 @@ pub(crate) fn refuse<V: View>(
     invoke: &Invoke,
     failure: Failure,
 ) -> Result<(), ReadError> {
-    if let Some(sink) = &invoke.sink {
-        notify::respond(txn, sink, Some(complete::failed(failure.clone())))?;
+    if let (Some(sink), Some(id)) = (&invoke.sink, invoke.id()) {
+        notify::respond(txn, id, sink, Some(complete::failed(failure.clone())))?;
     }
     txn.emit(Effect::Answered { request, answer: Answer::Refused(failure) });
     Ok(())

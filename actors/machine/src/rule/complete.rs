@@ -7,11 +7,12 @@ use abide_model::effect::Effect;
 use abide_model::id::{InvocationId, Millis, ObjectId};
 use abide_model::protocol::{Code, Failure, Notification, NotificationId, Sleep};
 use abide_model::table::{
-    CompletionRow, Completions, InvocationRow, Invocations, Journals, Ready, Status, TimerKey, TimerKind, Timers,
+    CompletionRow, Completions, Expiry, ExpiryKey, Failures, InvocationRow, Invocations, Journals, Ready, Status,
+    TimerKey, TimerKind, Timers,
 };
 use abide_model::view::{ReadError, View};
 
-use super::{mailbox, notify, start};
+use super::{expiry, mailbox, notify};
 use crate::txn::Txn;
 
 /// What ended an invocation, which decides what its host must be told.
@@ -40,17 +41,22 @@ pub(crate) fn complete<V: View>(
     keep: bool,
 ) -> Result<(), ReadError> {
     forget_timers(txn, id, row)?;
-    for index in 0..row.journal_len {
-        txn.delete::<Journals>(&(id, index));
+    let keeps_journal = keep && row.journal_retention_ms > 0;
+    if !keeps_journal {
+        expiry::drop_journal(txn, id, row.journal_len);
     }
     txn.delete::<Ready>(&id);
     txn.delete::<Invocations>(&id);
+    if row.has_failures {
+        txn.delete::<Failures>(&id);
+    }
     let target = row.target.clone().unwrap_or_default();
     if keep {
-        retain(txn, id, &target, row, &outcome);
+        let journal_len = if keeps_journal { row.journal_len } else { 0 };
+        retain(txn, id, &target, row, &outcome, journal_len);
     }
     for sink in &row.sinks {
-        notify::respond(txn, sink, Some(outcome.clone()))?;
+        notify::respond(txn, id, sink, Some(outcome.clone()))?;
     }
     txn.emit(Effect::Completed { invocation: id, target, outcome, expires_at: None });
     let object = row.target.as_ref().and_then(Target::exclusive_object).filter(|_| row.mailbox_seq.is_some());
@@ -71,23 +77,38 @@ pub(crate) fn complete_at_once<V: View>(
     let row = InvocationRow {
         created_at: txn.now().0,
         retention_ms: invoke.retention_ms,
+        journal_retention_ms: invoke.journal_retention_ms,
+        state_ttl_ms: invoke.state_ttl_ms,
+        one_way: invoke.one_way,
+        schedule: invoke.schedule.clone(),
         idempotency_key: invoke.idempotency_key.clone(),
         invoked_by: invoke.invoked_by.clone(),
         ..InvocationRow::default()
     };
-    retain(txn, id, &target, &row, &outcome);
+    retain(txn, id, &target, &row, &outcome, 0);
     if let Some(sink) = &invoke.sink {
-        notify::respond(txn, sink, Some(outcome.clone()))?;
+        notify::respond(txn, id, sink, Some(outcome.clone()))?;
     }
     txn.emit(Effect::Completed { invocation: id, target, outcome, expires_at: None });
     Ok(())
 }
 
-fn retain<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, target: &Target, row: &InvocationRow, outcome: &Outcome) {
-    if row.retention_ms == 0 {
+/// Keeps the record of a completed invocation as long as its result or its journal is wanted.
+fn retain<V: View>(
+    txn: &mut Txn<'_, V>,
+    id: InvocationId,
+    target: &Target,
+    row: &InvocationRow,
+    outcome: &Outcome,
+    journal_len: u32,
+) {
+    let kept_ms = row.retention_ms.max(row.journal_retention_ms);
+    if kept_ms == 0 {
         return;
     }
-    let expires_at = txn.now().plus(row.retention_ms);
+    let expires_at = txn.now().plus(kept_ms);
+    let journal_expires_at = txn.now().plus(row.journal_retention_ms);
+    let journal_goes_first = journal_len > 0 && journal_expires_at < expires_at;
     let record = CompletionRow {
         target: Some(target.clone()),
         outcome: Some(outcome.clone()),
@@ -96,9 +117,22 @@ fn retain<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, target: &Target, row:
         expires_at: expires_at.0,
         idempotency_key: row.idempotency_key.clone(),
         invoked_by: row.invoked_by.clone(),
+        journal_len,
+        journal_expires_at: if journal_goes_first { journal_expires_at.0 } else { 0 },
+        attempt: row.attempt,
+        version: row.version.clone().unwrap_or_default(),
+        schedule: row.schedule.clone(),
+        restarted_from: row.restarted_from.clone(),
+        state_ttl_ms: row.state_ttl_ms,
+        retention_ms: row.retention_ms,
+        journal_retention_ms: row.journal_retention_ms,
+        one_way: row.one_way,
     };
     txn.insert::<Completions>(&id, &record);
-    start::set_timer(txn, TimerKey { due: expires_at, kind: TimerKind::Expire, invocation: id, completion: 0 });
+    expiry::set(txn, ExpiryKey { due: expires_at, what: Expiry::Completion(id) });
+    if journal_goes_first {
+        expiry::set(txn, ExpiryKey { due: journal_expires_at, what: Expiry::Journal(id) });
+    }
 }
 
 fn leave<V: View>(

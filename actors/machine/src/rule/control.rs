@@ -16,7 +16,6 @@ use abide_model::protocol::{
 };
 use abide_model::table::{Completions, InvocationRow, Invocations, Journals, Status, TimerKey, TimerKind, Timers};
 use abide_model::view::{ReadError, View};
-use bytes::Bytes;
 
 use super::complete::{self, By};
 use super::{route, signal, start};
@@ -42,6 +41,9 @@ pub(crate) fn carry_out<V: View>(txn: &mut Txn<'_, V>, control: &Control) -> Res
         ),
         Verb::Kill => with_row(txn, id, kill),
         Verb::Resume => with_row(txn, id, resume),
+        Verb::Pause | Verb::Purge | Verb::PurgeJournal | Verb::Restart | Verb::Reschedule => {
+            Ok(Answer::Refused(Failure::new(CONFLICT, "this order is not carried out yet")))
+        }
     }
 }
 
@@ -59,8 +61,7 @@ fn with_row<V: View>(
 
 fn kill<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, row: InvocationRow) -> Result<Answer, ReadError> {
     for child in children(txn, id, &row)? {
-        let target = Bytes::copy_from_slice(&child.to_bytes());
-        route::send(txn, ParcelBody::Control(Control { target, verb: Verb::Kill as i32 }))?;
+        route::send(txn, ParcelBody::Control(Control::new(child, Verb::Kill)))?;
     }
     let started = !matches!(row.status, Some(Status::Scheduled(_) | Status::Queued(_)));
     complete::complete(txn, id, &row, complete::failed(Failure::new(CONFLICT, "killed")), By::Order, started)?;

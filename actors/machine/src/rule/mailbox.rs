@@ -64,7 +64,7 @@ pub(crate) fn leave<V: View>(
             let work = start::work(txn, id, &row)?;
             txn.emit(Effect::Enqueued { object: object.clone(), work });
         }
-        Some(Form::Turn) | None => {}
+        Some(Form::Turn | Form::Edit) | None => {}
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use abide_model::id::InvocationId;
 use abide_model::protocol::{Code, Failure, Notification, NotificationId, NotificationResult, RawMessage, Value, Void};
 use abide_model::table::{Completions, InvocationRow, Invocations, JournalRow, Journals, Status};
 use abide_model::view::{ReadError, View};
+use bytes::Bytes;
 
 use super::{complete, route, start};
 use crate::txn::Txn;
@@ -68,8 +69,14 @@ pub(crate) fn notify<V: View>(
 }
 
 /// Sends `outcome` to the journal that waits for it.
-pub(crate) fn respond<V: View>(txn: &mut Txn<'_, V>, sink: &Sink, outcome: Option<Outcome>) -> Result<(), ReadError> {
-    route::send(txn, ParcelBody::Response(Response { sink: Some(sink.clone()), outcome }))
+pub(crate) fn respond<V: View>(
+    txn: &mut Txn<'_, V>,
+    callee: InvocationId,
+    sink: &Sink,
+    outcome: Option<Outcome>,
+) -> Result<(), ReadError> {
+    let callee = Bytes::copy_from_slice(&callee.to_bytes());
+    route::send(txn, ParcelBody::Response(Response { sink: Some(sink.clone()), outcome, callee }))
 }
 
 /// A response arrives at the partition of the caller.
@@ -77,6 +84,10 @@ pub(crate) fn respond_here<V: View>(txn: &mut Txn<'_, V>, response: Response) ->
     let Some(sink) = response.sink else { return Ok(()) };
     let Some(id) = InvocationId::from_bytes(&sink.caller) else { return Ok(()) };
     let Some(mut row) = txn.get::<Invocations>(&id)? else { return Ok(()) };
+    // An earlier invocation with this id asked; this one did not.
+    if row.life != sink.life {
+        return Ok(());
+    }
     let code = u16::try_from(sink.code).map(Code).ok().filter(|code| code.is_notification()).unwrap_or(Code::CALL_DONE);
     let result = match response.outcome.and_then(|outcome| outcome.kind) {
         Some(OutcomeKind::Success(content)) => NotificationResult::Value(Value { content }),
@@ -97,7 +108,7 @@ pub(crate) fn attach<V: View>(txn: &mut Txn<'_, V>, attach: Attach) -> Result<()
         return Ok(());
     }
     let outcome = stored(txn, target)?;
-    respond(txn, &sink, Some(outcome))
+    respond(txn, target, &sink, Some(outcome))
 }
 
 /// An invocation wants to know whether another one of this partition has a result.
@@ -107,7 +118,7 @@ pub(crate) fn peek<V: View>(txn: &mut Txn<'_, V>, attach: Attach) -> Result<(), 
         Some(_) => None,
         None => Some(stored(txn, target)?),
     };
-    respond(txn, &sink, outcome)
+    respond(txn, target, &sink, outcome)
 }
 
 fn stored<V: View>(txn: &Txn<'_, V>, target: InvocationId) -> Result<Outcome, ReadError> {

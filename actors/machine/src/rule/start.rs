@@ -51,5 +51,6 @@ pub(crate) fn work<V: View>(txn: &Txn<'_, V>, id: InvocationId, row: &Invocation
         input: input.value.map(|value| value.content).unwrap_or_default(),
         headers: input.headers,
         failures: row.failures,
+        life: row.life,
     })
 }

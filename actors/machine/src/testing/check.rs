@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use abide_model::id::InvocationId;
 use abide_model::protocol::{Code, Input};
 use abide_model::table::{
-    Completions, Direction, Invocations, Journals, Mailboxes, Objects, Outbox, Ready, Sequences, Status, TimerKind,
-    Timers,
+    Completions, Direction, Expiries, Expiry, Invocations, Journals, Mailboxes, Objects, Outbox, Ready, Sequences,
+    Status, TimerKind, Timers,
 };
 
 use super::Rows;
@@ -25,7 +25,12 @@ pub(super) fn structure(rows: &Rows) {
             entry.message().decode::<Input>().unwrap();
         }
     }
-    let expected: BTreeMap<_, _> = invocations.iter().map(|(id, row)| (*id, row.journal_len)).collect();
+    let kept = rows.all::<Completions>().into_iter().filter(|(_, row)| row.journal_len > 0);
+    let expected: BTreeMap<_, _> = invocations
+        .iter()
+        .map(|(id, row)| (*id, row.journal_len))
+        .chain(kept.map(|(id, row)| (id, row.journal_len)))
+        .collect();
     assert_eq!(lengths, expected, "journals and invocations do not match");
 
     // Ready: exactly what is running.
@@ -85,9 +90,14 @@ pub(super) fn structure(rows: &Rows) {
             }
             TimerKind::Start => starts.insert(id, due),
             TimerKind::Retry => retries.insert(id, due),
-            TimerKind::Expire => expiries.insert(id, due),
+            TimerKind::Expire | TimerKind::Schedule => expiries.insert(id, due),
         };
         assert_eq!(twice, None, "two timers of one kind for {id}");
+    }
+    for (key, _) in rows.all::<Expiries>() {
+        if let Expiry::Completion(id) = key.what {
+            assert_eq!(expiries.insert(id, key.due.0), None, "two expiries of {id}");
+        }
     }
     let of = |pick: fn(&Status) -> Option<u64>| -> BTreeMap<_, _> {
         let due = invocations.iter().filter_map(|(id, row)| row.status.as_ref().and_then(pick).map(|due| (*id, due)));

@@ -95,7 +95,16 @@ pub(crate) fn ok(text: &str) -> Outcome {
 
 /// The record of a turn by activation 9 that answered `ok`.
 pub(crate) fn record(id: InvocationId, accept: Option<Invoke>, base: StateVersion, changes: Vec<FieldChange>) -> Turn {
-    Turn { id: bytes(id), accept, activation: 9, base: Some(base), changes, sends: Vec::new(), outcome: Some(ok("ok")) }
+    Turn {
+        id: bytes(id),
+        accept,
+        activation: 9,
+        base: Some(base),
+        changes,
+        sends: Vec::new(),
+        outcome: Some(ok("ok")),
+        life: 0,
+    }
 }
 
 /// The record of a direct exclusive turn on `k`.
@@ -109,7 +118,7 @@ pub(crate) fn from_mailbox(n: u128, base: StateVersion, changes: Vec<FieldChange
 }
 
 pub(crate) fn appended(id: InvocationId, term: u64, attempt: u32, seen: u32, messages: Vec<FlowMessage>) -> Body {
-    Body::Append(Append { id: bytes(id), term, attempt, messages, seen })
+    Body::Append(Append { id: bytes(id), term, attempt, messages, seen, ..Append::default() })
 }
 
 pub(crate) fn failed(id: InvocationId, term: u64, attempt: u32, next: Next) -> Body {
@@ -120,6 +129,7 @@ pub(crate) fn failed(id: InvocationId, term: u64, attempt: u32, next: Next) -> B
         attempt,
         failure: Some(Failure::new(500, "boom")),
         next: Some(next),
+        ..AttemptFailed::default()
     })
 }
 
@@ -132,6 +142,7 @@ pub(crate) fn failed_call(invoke: Invoke, next: Next) -> Body {
         attempt: 0,
         failure: Some(Failure::new(500, "boom")),
         next: Some(next),
+        ..AttemptFailed::default()
     })
 }
 
@@ -141,7 +152,7 @@ pub(crate) fn signal(id: InvocationId, signal: SignalId) -> Body {
 }
 
 pub(crate) fn order(id: InvocationId, verb: Verb) -> Body {
-    Body::Control(Control { target: bytes(id), verb: verb as i32 })
+    Body::Control(Control::new(id, verb))
 }
 
 pub(crate) fn fire() -> Body {

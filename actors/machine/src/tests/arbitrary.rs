@@ -73,11 +73,14 @@ fn body() -> impl Strategy<Value = Body> {
             // Mostly the same id, as it should be.
             let id = accept.as_ref().map_or(id, |invoke| invoke.id.clone());
             let failure = Some(Failure::new(500, "boom"));
-            Body::AttemptFailed(AttemptFailed { id, accept, term, attempt, failure, next })
+            Body::AttemptFailed(AttemptFailed { id, accept, term, attempt, failure, next, life: 1, uncounted: false })
         },
     );
-    let append = (ids(), terms(), attempts(), prop::collection::vec(messages(), 0..6), 0..6u32)
-        .prop_map(|(id, term, attempt, messages, seen)| Body::Append(Append { id, term, attempt, messages, seen }));
+    let append = (ids(), terms(), attempts(), prop::collection::vec(messages(), 0..6), 0..6u32).prop_map(
+        |(id, term, attempt, messages, seen)| {
+            Body::Append(Append { id, term, attempt, messages, seen, life: 1, version: String::new() })
+        },
+    );
     let firsts = prop_oneof![6 => Just(u64::from(KNOWN)), 2 => 0..6u64, 1 => Just(u64::MAX)];
     let deliver = (0..3u32, firsts, prop::collection::vec(parcels(), 0..4))
         .prop_map(|(from, first, messages)| Body::Deliver(Deliver { from, first, messages }));
@@ -122,7 +125,7 @@ fn targets() -> impl Strategy<Value = Option<Target>> {
 
 fn sinks() -> impl Strategy<Value = Sink> {
     (ids(), 0..5u32, prop_oneof![Just(u32::from(Code::CALL_DONE.0)), any::<u32>()])
-        .prop_map(|(caller, completion, code)| Sink { caller, completion, code })
+        .prop_map(|(caller, completion, code)| Sink { caller, completion, code, life: 1 })
 }
 
 prop_compose! {
@@ -162,7 +165,7 @@ prop_compose! {
         let change = |(field, value): (String, Option<u8>)| {
             FieldChange { field, value: value.map(|byte| Bytes::from(vec![byte])) }
         };
-        Turn { id, accept, activation, base, changes: changes.into_iter().map(change).collect(), sends, outcome }
+        Turn { id, accept, activation, base, changes: changes.into_iter().map(change).collect(), sends, outcome, life: 1 }
     }
 }
 
@@ -180,7 +183,7 @@ fn signals() -> impl Strategy<Value = Signal> {
 }
 
 fn controls() -> impl Strategy<Value = Control> {
-    (ids(), 0..3i32).prop_map(|(target, verb)| Control { target, verb })
+    (ids(), 0..8i32).prop_map(|(target, verb)| Control { target, verb, ..Control::default() })
 }
 
 fn parcels() -> impl Strategy<Value = Parcel> {
@@ -188,8 +191,11 @@ fn parcels() -> impl Strategy<Value = Parcel> {
     let outcome = option::of(Just(Outcome::default()));
     prop_oneof![
         invokes().prop_map(ParcelBody::Invoke),
-        (option::weighted(0.9, sinks()), outcome)
-            .prop_map(|(sink, outcome)| ParcelBody::Response(Response { sink, outcome })),
+        (option::weighted(0.9, sinks()), outcome).prop_map(|(sink, outcome)| ParcelBody::Response(Response {
+            sink,
+            outcome,
+            callee: Bytes::new()
+        })),
         signals().prop_map(ParcelBody::Signal),
         controls().prop_map(ParcelBody::Control),
         attach().prop_map(ParcelBody::Attach),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use abide_model::command::Form;
 use abide_model::effect::Effect;
 use abide_model::id::InvocationId;
-use abide_model::table::{Invocations, Mailboxes, Outbox, Status, Timers};
+use abide_model::table::{Expiries, Invocations, Mailboxes, Outbox, Status, Timers};
 use proptest::prelude::*;
 
 use super::arbitrary::{aim, commands};
@@ -28,6 +28,7 @@ fn expected(world: &World) -> Vec<Effect> {
                 input: input.value.unwrap().content,
                 headers: input.headers,
                 failures: row.failures,
+                life: row.life,
             };
             effects.push(Effect::Enqueued { object: object.clone(), work });
         }
@@ -38,6 +39,7 @@ fn expected(world: &World) -> Vec<Effect> {
     let outbox = world.rows.all::<Outbox>();
     effects.extend(outbox.into_iter().map(|((to, seq), parcel)| Effect::Ship { to, seq, parcel }));
     effects.extend(world.rows.all::<Timers>().first().map(|(timer, _)| Effect::TimerSet { due: timer.due }));
+    effects.extend(world.rows.all::<Expiries>().first().map(|(key, _)| Effect::TimerSet { due: key.due }));
     effects
 }
 

@@ -23,7 +23,7 @@ fn answers(effects: &[Effect], number: u64) -> usize {
 /// Whether somebody waits for an answer to this command.
 fn is_request(body: &Body) -> bool {
     match body {
-        Body::Invoke(_) | Body::Signal(_) | Body::Control(_) => true,
+        Body::Invoke(_) | Body::Signal(_) | Body::Control(_) | Body::Letter(_) | Body::Schedule(_) => true,
         Body::Turn(turn) => turn.accept.is_some(),
         Body::AttemptFailed(failed) => failed.accept.is_some(),
         Body::LeaderStart(_) | Body::Append(_) | Body::FireTimers(_) | Body::Deliver(_) | Body::OutboxAck(_) => false,
@@ -47,7 +47,7 @@ proptest! {
             let body = aim(&world, body);
             let request = if is_request(&body) { n } else { 0 };
             let command = Command { request, body: Some(body.clone()) };
-            let applied = AppliedRow { log_time: now, leader_term: world.machine.leader_term(), ..AppliedRow::default() };
+            let applied = AppliedRow { log_time: now, leader_term: world.machine.leader_term(), lives: world.machine.lives(), ..AppliedRow::default() };
             let mut replica = Machine::new(PartitionId(0), 2, &applied);
             let read = codec::decode("a command", &codec::encode(&command)).unwrap();
             let before = world.rows.clone();

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use prost::Message;
 
-use crate::command::{Outcome, Sink, StateVersion, Target};
+use crate::command::{Holder, Next, Outcome, ScheduleDefinition, Sink, StateVersion, Target};
 use crate::id::Millis;
-use crate::protocol::{Code, Failure, NotificationId, RawMessage};
+use crate::protocol::{Code, Failure, Header, NotificationId, PromiseResult, RawMessage};
 
 /// A row whose key says everything.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
@@ -35,6 +35,9 @@ pub struct AppliedRow {
     /// Learners of the partition's group at this index.
     #[prost(uint64, repeated, tag = "7")]
     pub learners: Vec<u64>,
+    /// Invocations that were ever recorded: the last number given out as [`InvocationRow::life`].
+    #[prost(uint64, tag = "8")]
+    pub lives: u64,
 }
 
 /// An invocation that is not completed.
@@ -82,6 +85,34 @@ pub struct InvocationRow {
     /// Sleeps whose timers are set.
     #[prost(uint32, tag = "19")]
     pub open_sleeps: u32,
+    /// Tells this invocation from earlier and later ones with the same id, which an idempotency key or a workflow's key
+    /// makes possible. At least 1; 0 in rows of builds that knew no lives.
+    #[prost(uint64, tag = "20")]
+    pub life: u64,
+    /// Who waits for it and holds a key meanwhile.
+    #[prost(message, repeated, tag = "21")]
+    pub chain: Vec<Holder>,
+    /// How long the journal is kept, in ms.
+    #[prost(uint64, tag = "22")]
+    pub journal_retention_ms: u64,
+    /// The object's state expires when it was not changed for this long, in ms; 0 is never.
+    #[prost(uint64, tag = "23")]
+    pub state_ttl_ms: u64,
+    /// Nobody waits for the result: a failure becomes a dead letter.
+    #[prost(bool, tag = "24")]
+    pub one_way: bool,
+    /// The version of the code it is pinned to; absent before its first entry, and for code without versions.
+    #[prost(string, optional, tag = "25")]
+    pub version: Option<String>,
+    /// Name of the schedule that invoked it; empty for others.
+    #[prost(string, tag = "26")]
+    pub schedule: String,
+    /// Binary id of the invocation that this one repeats; empty for others.
+    #[prost(bytes = "bytes", tag = "27")]
+    pub restarted_from: Bytes,
+    /// Whether it has a row in [`super::Failures`].
+    #[prost(bool, tag = "28")]
+    pub has_failures: bool,
 }
 
 /// Where an invocation is between acceptance and completion.
@@ -172,6 +203,183 @@ pub struct CompletionRow {
     /// Binary id of the invoking invocation; empty for the ingress.
     #[prost(bytes = "bytes", tag = "7")]
     pub invoked_by: Bytes,
+    /// Number of journal entries that are kept; 0 once the journal is gone.
+    #[prost(uint32, tag = "8")]
+    pub journal_len: u32,
+    /// Log time at which the journal is forgotten, when that is before the result.
+    #[prost(uint64, tag = "9")]
+    pub journal_expires_at: u64,
+    /// Attempts that were started.
+    #[prost(uint32, tag = "10")]
+    pub attempt: u32,
+    /// The version of the code it ran on; empty for code without versions.
+    #[prost(string, tag = "11")]
+    pub version: String,
+    /// Name of the schedule that invoked it; empty for others.
+    #[prost(string, tag = "12")]
+    pub schedule: String,
+    /// Binary id of the invocation that this one repeated; empty for others.
+    #[prost(bytes = "bytes", tag = "13")]
+    pub restarted_from: Bytes,
+    /// The object's state expires when it was not changed for this long, in ms; kept for a restart.
+    #[prost(uint64, tag = "14")]
+    pub state_ttl_ms: u64,
+    /// How long the result was to be kept, in ms; kept for a restart.
+    #[prost(uint64, tag = "15")]
+    pub retention_ms: u64,
+    /// How long the journal was to be kept, in ms; kept for a restart.
+    #[prost(uint64, tag = "16")]
+    pub journal_retention_ms: u64,
+    /// Whether nobody waited for the result.
+    #[prost(bool, tag = "17")]
+    pub one_way: bool,
+}
+
+/// A promise of a workflow.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct PromiseRow {
+    /// What it was completed with.
+    #[prost(oneof = "PromiseResult", tags = "2, 3")]
+    pub result: Option<PromiseResult>,
+    /// Invocations that wait for it; empty once it is completed.
+    #[prost(message, repeated, tag = "4")]
+    pub listeners: Vec<Sink>,
+    /// Log time of completion.
+    #[prost(uint64, tag = "5")]
+    pub completed_at: u64,
+}
+
+/// The last failed attempts of an invocation, oldest first; at most [`crate::limits::FAILURES_KEPT`].
+#[derive(Clone, PartialEq, Message)]
+pub struct FailuresRow {
+    /// Failed attempts.
+    #[prost(message, repeated, tag = "1")]
+    pub attempts: Vec<FailedAttempt>,
+    /// Failed attempts in all, those that are not kept included.
+    #[prost(uint32, tag = "2")]
+    pub total: u32,
+}
+
+/// A failed attempt.
+#[derive(Clone, PartialEq, Message)]
+pub struct FailedAttempt {
+    /// Which attempt.
+    #[prost(uint32, tag = "1")]
+    pub attempt: u32,
+    /// Log time of the failure.
+    #[prost(uint64, tag = "2")]
+    pub at: u64,
+    /// What went wrong.
+    #[prost(message, optional, tag = "3")]
+    pub failure: Option<Failure>,
+    /// Journal entries there were: behind which of them it failed.
+    #[prost(uint32, tag = "4")]
+    pub journal_len: u32,
+    /// What followed.
+    #[prost(oneof = "Next", tags = "6, 7, 8")]
+    pub next: Option<Next>,
+}
+
+/// A one-way invocation that failed.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct LetterRow {
+    /// Binary id of the failed invocation.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub invocation: Bytes,
+    /// What was invoked.
+    #[prost(message, optional, tag = "2")]
+    pub target: Option<Target>,
+    /// Argument.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub input: Bytes,
+    /// Headers.
+    #[prost(message, repeated, tag = "4")]
+    pub headers: Vec<Header>,
+    /// How it ended.
+    #[prost(message, optional, tag = "5")]
+    pub failure: Option<Failure>,
+    /// Log time of acceptance.
+    #[prost(uint64, tag = "6")]
+    pub created_at: u64,
+    /// Log time of the end.
+    #[prost(uint64, tag = "7")]
+    pub failed_at: u64,
+    /// Attempts that were started.
+    #[prost(uint32, tag = "8")]
+    pub attempt: u32,
+    /// Binary id of the invoking invocation; empty for the ingress.
+    #[prost(bytes = "bytes", tag = "9")]
+    pub invoked_by: Bytes,
+    /// How long the result of a repetition is kept, in ms.
+    #[prost(uint64, tag = "10")]
+    pub retention_ms: u64,
+    /// How long the journal of a repetition is kept, in ms.
+    #[prost(uint64, tag = "11")]
+    pub journal_retention_ms: u64,
+    /// State TTL of a repetition, in ms.
+    #[prost(uint64, tag = "12")]
+    pub state_ttl_ms: u64,
+}
+
+/// Where the dead letters of a service begin and end.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct LetterBoundsRow {
+    /// Number of the next letter.
+    #[prost(uint64, tag = "1")]
+    pub next: u64,
+    /// How many there are.
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+    /// How many were dropped because there were too many.
+    #[prost(uint64, tag = "3")]
+    pub dropped: u64,
+}
+
+/// A schedule.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ScheduleRow {
+    /// As its owner described it.
+    #[prost(message, optional, tag = "1")]
+    pub definition: Option<ScheduleDefinition>,
+    /// When it is due, in ms since the Unix epoch; 0 is never again.
+    #[prost(uint64, tag = "2")]
+    pub due: u64,
+    /// Whether `due` has come and the leader is reckoning what to run.
+    #[prost(bool, tag = "3")]
+    pub firing: bool,
+    /// Whether it is paused.
+    #[prost(bool, tag = "4")]
+    pub paused: bool,
+    /// Log time of creation.
+    #[prost(uint64, tag = "5")]
+    pub created_at: u64,
+    /// Log time of the last change of the definition, pause or resumption.
+    #[prost(uint64, tag = "6")]
+    pub modified_at: u64,
+    /// Runs that were started.
+    #[prost(uint64, tag = "7")]
+    pub runs: u64,
+    /// Times that were skipped, by catch-up, by overlap, or because they could not be run.
+    #[prost(uint64, tag = "8")]
+    pub skipped: u64,
+    /// Log time of the last start.
+    #[prost(uint64, tag = "9")]
+    pub last_run_at: u64,
+    /// Binary id of the last run.
+    #[prost(bytes = "bytes", tag = "10")]
+    pub last_run: Bytes,
+    /// Binary ids of runs under way, oldest first; at most [`crate::limits::SCHEDULE_ACTIVE_MAX`].
+    #[prost(bytes = "bytes", repeated, tag = "11")]
+    pub active: Vec<Bytes>,
+    /// Runs that ended with a failure.
+    #[prost(uint64, tag = "12")]
+    pub failed: u64,
+    /// The last failure of a run, or why nothing could be run.
+    #[prost(string, tag = "13")]
+    pub last_fault: String,
+    /// Tells this schedule from earlier ones of the same name.
+    #[prost(uint64, tag = "14")]
+    pub life: u64,
 }
 
 /// A journal entry.
@@ -214,6 +422,9 @@ pub struct ObjectRow {
     /// Mailbox number that the next invocation gets. `head == tail` means idle.
     #[prost(uint64, tag = "3")]
     pub tail: u64,
+    /// Log time at which the state expires unless it is changed before; 0 is never.
+    #[prost(uint64, tag = "4")]
+    pub expires_at: u64,
 }
 
 impl ObjectRow {

@@ -45,13 +45,21 @@ fn golden_keys() {
 /// Values are persisted: these bytes must never change.
 #[test]
 fn golden_values() {
-    let applied =
-        AppliedRow { index: 5, term: 2, log_time: 9, leader_term: 2, state_hash: 1, voters: vec![1], learners: vec![] };
+    let applied = AppliedRow {
+        index: 5,
+        term: 2,
+        log_time: 9,
+        leader_term: 2,
+        state_hash: 1,
+        voters: vec![1],
+        learners: vec![],
+        lives: 0,
+    };
     assert_eq!(
         Applied::encode_value(&applied).as_ref(),
         [1, 8, 5, 16, 2, 24, 9, 32, 2, 0x29, 1, 0, 0, 0, 0, 0, 0, 0, 0x32, 1, 1]
     );
-    let object = ObjectRow { state: Some(StateVersion { version: 3, writer: 1 }), head: 4, tail: 5 };
+    let object = ObjectRow { state: Some(StateVersion { version: 3, writer: 1 }), head: 4, tail: 5, expires_at: 0 };
     assert_eq!(Objects::encode_value(&object).as_ref(), [1, 0x0a, 4, 8, 3, 16, 1, 16, 4, 24, 5]);
     assert_eq!(States::encode_value(&StateRow { value: Bytes::from_static(b"5") }).as_ref(), [1, 0x0a, 1, b'5']);
     assert_eq!(Mailboxes::encode_value(&MailboxRow { invocation: Bytes::from_static(&[9]) }).as_ref(), [1, 0x0a, 1, 9]);
@@ -80,6 +88,7 @@ fn golden_values() {
         last_failure: Some(Failure::new(500, "x")),
         mailbox_seq: Some(0),
         open_sleeps: 0,
+        ..InvocationRow::default()
     };
     assert_eq!(
         Invocations::encode_value(&row).as_ref(),

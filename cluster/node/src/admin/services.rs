@@ -35,6 +35,7 @@ pub(super) fn metadata(service: &ServiceDescriptor, defaults: &Defaults) -> Valu
         "ty": match service.kind {
             Kind::Service => "Service",
             Kind::Object => "VirtualObject",
+            Kind::Workflow => "Workflow",
         },
         "handlers": handlers,
         "deployment_id": DEPLOYMENT_ID,
@@ -69,7 +70,7 @@ pub(super) fn handler(service: &ServiceDescriptor, handler: &HandlerDescriptor, 
     metadata
         .insert("input_description".into(), "one of [\"none\", \"value of content-type 'application/json'\"]".into());
     metadata.insert("output_description".into(), "value of content-type 'application/json'".into());
-    metadata.insert("retry_policy".into(), handler.retry.as_ref().map_or_else(|| json!({}), policy));
+    metadata.insert("retry_policy".into(), handler.options.retry.as_ref().map_or_else(|| json!({}), policy));
     Value::Object(metadata)
 }
 

@@ -3,7 +3,7 @@ use abide_model::command::{Access, Form, Outcome, Target};
 use abide_model::id::{Millis, PartitionKey};
 use abide_model::protocol::{Code, Failure, RawMessage, SignalId, SignalResult};
 use abide_model::table::JournalRow;
-use abide_sdk::service::{HandlerDescriptor, Kind, RetryPolicy};
+use abide_sdk::service::{HandlerDescriptor, Kind, Options, RetryPolicy};
 use axum::body::Body;
 use axum::http::{Method, Request, header};
 use bytes::Bytes;
@@ -89,13 +89,20 @@ fn services() -> Vec<ServiceDescriptor> {
         name: name.to_owned(),
         access,
         form: Form::Turn,
-        retry,
+        options: Options { retry, ..Options::default() },
         public: name != "hidden",
         documentation: Some(format!("About {name}.")),
     };
     let handlers =
         vec![handler("add", Access::Exclusive, Some(RetryPolicy::default())), handler("hidden", Access::Shared, None)];
-    vec![ServiceDescriptor { name: "Counter".into(), kind: Kind::Object, handlers, documentation: None }]
+    vec![ServiceDescriptor {
+        name: "Counter".into(),
+        kind: Kind::Object,
+        version: String::new(),
+        options: Options::default(),
+        handlers,
+        documentation: None,
+    }]
 }
 
 fn office() -> Office<Fake> {

@@ -149,6 +149,9 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
                 self.waiters.completed(&Completion { invocation, outcome, expires_at });
                 self.attempt_over(invocation);
             }
+            Effect::ScheduleDue { schedule, .. } => {
+                tracing::error!(%schedule, "a schedule is due, and this build does not run schedules");
+            }
             Effect::TimerFired { due, at } => {
                 self.metrics.timer_fired(std::time::Duration::from_millis(at.0.saturating_sub(due.0)));
             }

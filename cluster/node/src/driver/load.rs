@@ -86,6 +86,7 @@ pub(super) fn attempt<V: View>(
         object,
         term,
         attempt: row.attempt,
+        version: row.version,
         failures: row.failures,
         journal: if is_flow { journal } else { Vec::new() },
         fields,
@@ -191,5 +192,6 @@ fn input(id: InvocationId, row: &InvocationRow, entry: Option<&JournalRow>) -> R
         input: input.value.map(|value| value.content).unwrap_or_default(),
         headers: input.headers,
         failures: row.failures,
+        life: row.life,
     })
 }

@@ -100,12 +100,12 @@ fn invoke<'a>(
     let Some(kind) = kind(&service) else { return Err(PathError::UnknownService(service.into_owned())) };
     let (key, rest) = match kind {
         Kind::Service => (None, &segments[1..]),
-        Kind::Object => (Some(decode(segments[1])?), &segments[2..]),
+        Kind::Object | Kind::Workflow => (Some(decode(segments[1])?), &segments[2..]),
     };
     let (handler, send) = match (rest, send) {
         ([handler], send) => (decode(handler)?, send.unwrap_or(false)),
         ([handler, "send"], None) => (decode(handler)?, true),
-        _ => return Err(PathError::Shape(if kind == Kind::Object { KEYED } else { UNKEYED })),
+        _ => return Err(PathError::Shape(if kind.is_keyed() { KEYED } else { UNKEYED })),
     };
     Ok(Route::Invoke { service, key, handler, send })
 }

@@ -52,17 +52,23 @@ pub(super) fn resolve(target: &Target<'_>, directory: &Directory) -> Result<Invo
             }
             match (found.kind, key) {
                 (Kind::Service, Some(_)) => return Err(IngressError::BadPath("the service has no keys")),
-                (Kind::Object, None) => return Err(IngressError::BadPath("the service is an object and needs a key")),
-                (Kind::Service, None) | (Kind::Object, Some(_)) => {}
+                (Kind::Object | Kind::Workflow, None) => {
+                    return Err(IngressError::BadPath("the service has keys: name one"));
+                }
+                (Kind::Service, None) | (Kind::Object | Kind::Workflow, Some(_)) => {}
             }
             check_key(key.as_deref())?;
             check_idempotency_key(idempotency_key.len())?;
             Ok(InvocationId::idempotent(service, key.as_deref(), handler, idempotency_key))
         }
-        Target::Workflow { name, .. } => match directory.get(name) {
+        Target::Workflow { name, key } => match directory.get(name) {
             None => Err(IngressError::UnknownService(name.to_string())),
             Some(service) => match service.kind {
                 Kind::Service | Kind::Object => Err(IngressError::NotAWorkflow(name.to_string())),
+                Kind::Workflow => {
+                    check_key(Some(key))?;
+                    Ok(InvocationId::workflow(name, key))
+                }
             },
         },
     }

@@ -13,7 +13,7 @@ use abide_model::command::{Access, Form, Outcome, Verb};
 use abide_model::effect::Answer as Verdict;
 use abide_model::id::{InvocationId, Millis, PartitionKey};
 use abide_model::protocol::Failure;
-use abide_sdk::service::{HandlerDescriptor, Kind, ServiceDescriptor};
+use abide_sdk::service::{HandlerDescriptor, Kind, Options, ServiceDescriptor};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -133,12 +133,19 @@ fn service(name: &str, kind: Kind, handlers: &[&str]) -> ServiceDescriptor {
         name: (*name).to_owned(),
         access: Access::Exclusive,
         form: Form::Turn,
-        retry: None,
+        options: Options::default(),
         public: *name != "hidden",
         documentation: None,
     };
     let handlers = handlers.iter().map(handler).collect();
-    ServiceDescriptor { name: name.to_owned(), kind, handlers, documentation: None }
+    ServiceDescriptor {
+        name: name.to_owned(),
+        kind,
+        version: String::new(),
+        options: Options::default(),
+        handlers,
+        documentation: None,
+    }
 }
 
 fn settings() -> Settings {

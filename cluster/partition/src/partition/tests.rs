@@ -102,6 +102,7 @@ fn turn(n: u128, base: StateVersion, value: &str) -> Command {
         changes: vec![FieldChange { field: "n".into(), value: Some(Bytes::copy_from_slice(value.as_bytes())) }],
         sends: vec![],
         outcome: Some(Outcome::success(Bytes::new())),
+        life: 0,
     };
     Command::new(Body::Turn(turn))
 }

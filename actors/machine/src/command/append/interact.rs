@@ -55,7 +55,7 @@ pub(super) fn attach<V: View>(txn: &mut Txn<'_, V>, attempt: &mut Attempt, raw: 
     let waits = raw.code == Code::ATTACH_INVOCATION;
     attempt.append(txn, raw);
     let code = if waits { Code::ATTACH_DONE } else { Code::OUTPUT_DONE };
-    let sink = Some(Sink::new(attempt.id, command.result_completion_id, code));
+    let sink = Some(Sink::new(attempt.id, attempt.row.life, command.result_completion_id, code));
     let attach = Attach { target: Bytes::copy_from_slice(&target.to_bytes()), sink };
     route::send(txn, if waits { ParcelBody::Attach(attach) } else { ParcelBody::Peek(attach) })?;
     Ok(Ok(Step::Continue))

@@ -38,7 +38,14 @@ fn only_the_current_attempt_is_heard() {
     world.ignores(appended(flow, 0, 1, 1, messages()));
     world.ignores(appended(flow, 2, 1, 1, messages()));
     world.ignores(appended(id(99), 1, 1, 1, messages()));
-    world.ignores(Body::Append(Append { id: Bytes::new(), term: 1, attempt: 1, messages: messages(), seen: 1 }));
+    world.ignores(Body::Append(Append {
+        id: Bytes::new(),
+        term: 1,
+        attempt: 1,
+        messages: messages(),
+        seen: 1,
+        ..Append::default()
+    }));
     world.fail(flow, Next::RetryAfter(1));
     world.ignores(appended(flow, 1, 1, 1, messages()));
     world.at(1001).apply(fire());

@@ -71,7 +71,7 @@ fn resume_is_for_what_is_not_being_tried() {
 fn a_malformed_target_is_nobody() {
     let mut world = World::new();
     for verb in [Verb::Cancel, Verb::Kill, Verb::Resume] {
-        let command = Control { target: Bytes::from_static(b"x"), verb: verb as i32 };
+        let command = Control { target: Bytes::from_static(b"x"), verb: verb as i32, ..Control::default() };
         assert_eq!(world.changes_nothing(5, Body::Control(command)), [answered(5, Answer::NotFound)]);
     }
 }
@@ -80,7 +80,7 @@ fn a_malformed_target_is_nobody() {
 #[test]
 fn an_order_of_a_newer_build_stops_this_one() {
     let mut world = World::new();
-    let body = Some(Body::Control(Control { target: bytes(id(1)), verb: 99 }));
+    let body = Some(Body::Control(Control { target: bytes(id(1)), verb: 99, ..Control::default() }));
     let error = world.machine.apply(&world.rows, Command { request: 0, body }).unwrap_err();
     assert!(error.0.contains("newer build"), "{error}");
 }
@@ -100,7 +100,7 @@ fn kill_takes_the_children_along() {
         assert_eq!(world.status(id(n)), "unknown");
     }
     let outbox = world.rows.all::<Outbox>();
-    let kill = ParcelBody::Control(Control { target: bytes(far(30)), verb: Verb::Kill as i32 });
+    let kill = ParcelBody::Control(Control::new(far(30), Verb::Kill));
     assert_eq!(outbox.last().unwrap().1.body, Some(kill));
     assert!(world.timers().is_empty());
 }
@@ -194,7 +194,7 @@ fn a_waiter_of_a_queued_invocation_is_told_of_its_end() {
     let mut world = World::new();
     let caller = world.start_flow(11, plain_flow());
     world.apply(invoked(invoke(1, turn_on("k"))));
-    let sink = Some(Sink::new(caller, 2, Code::CALL_DONE));
+    let sink = Some(Sink::new(caller, 1, 2, Code::CALL_DONE));
     world.apply(invoked(Invoke { sink, ..invoke(2, turn_on("k")) }));
     let effects = world.ask(5, order(id(2), Verb::Cancel));
     let told = effects.iter().filter(|it| matches!(it, Effect::Completed { .. })).count();

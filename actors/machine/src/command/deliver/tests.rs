@@ -60,9 +60,9 @@ fn odd_numbers_are_gaps_or_old() {
 fn every_kind_of_message_is_taken() {
     let mut world = World::of(0, 2);
     let flow = world.start_flow(1, plain_flow());
-    let sink = Sink::new(flow, 2, Code::CALL_DONE);
+    let sink = Sink::new(flow, 1, 2, Code::CALL_DONE);
     let messages = vec![
-        Parcel::new(ParcelBody::Response(Response { sink: Some(sink), outcome: Some(ok("r")) })),
+        Parcel::new(ParcelBody::Response(Response { sink: Some(sink), outcome: Some(ok("r")), callee: Bytes::new() })),
         Parcel::new(ParcelBody::Signal(Signal {
             target: bytes(flow),
             signal: Some(SignalId::Index(17)),
@@ -71,7 +71,7 @@ fn every_kind_of_message_is_taken() {
     ];
     world.apply(deliver(1, messages));
     assert_eq!(world.codes(flow), [Code::INPUT, Code::CALL_DONE, Code::SIGNAL]);
-    let kill = Control { target: bytes(flow), verb: Verb::Kill as i32 };
+    let kill = Control::new(flow, Verb::Kill);
     let effects = world.apply(deliver(3, vec![Parcel::new(ParcelBody::Control(kill))]));
     // Nobody waits for an answer to it.
     assert_eq!(effects[0], completed(flow, failure(409, "killed")));
@@ -81,7 +81,8 @@ fn every_kind_of_message_is_taken() {
 #[test]
 fn a_message_without_meaning_is_taken_and_dropped() {
     let mut world = World::of(0, 2);
-    let lost = Response { sink: Some(Sink::new(id(99), 2, Code::CALL_DONE)), outcome: Some(ok("r")) };
+    let lost =
+        Response { sink: Some(Sink::new(id(99), 1, 2, Code::CALL_DONE)), outcome: Some(ok("r")), callee: Bytes::new() };
     let bad = Invoke { id: Bytes::new(), ..invoke(1, plain_turn()) };
     let messages = vec![
         Parcel::new(ParcelBody::Response(lost)),

@@ -33,7 +33,7 @@ fn malformed_requests_are_refused() {
 fn a_refused_call_fails_at_its_caller() {
     let mut world = World::new();
     let caller = world.start_flow(1, plain_flow());
-    let sink = Some(Sink::new(caller, 3, Code::CALL_DONE));
+    let sink = Some(Sink::new(caller, 1, 3, Code::CALL_DONE));
     let effects = world.apply(invoked(Invoke { target: None, sink, ..invoke(2, plain_turn()) }));
     assert_eq!(refusal(&effects), Some(400));
     assert!(matches!(world.last_notification(caller).result, Some(NotificationResult::Failure(it)) if it.code == 400));
@@ -63,15 +63,21 @@ fn what_is_not_exclusive_starts_at_once() {
 #[test]
 fn exclusive_ones_queue_in_order() {
     let mut world = World::new();
-    let work =
-        Work { id: id(1), target: turn_on("k"), input: Bytes::from_static(b"in"), headers: Vec::new(), failures: 0 };
+    let work = Work {
+        id: id(1),
+        target: turn_on("k"),
+        input: Bytes::from_static(b"in"),
+        headers: Vec::new(),
+        failures: 0,
+        life: 1,
+    };
     let effects = world.ask(5, invoked(invoke(1, turn_on("k"))));
     assert_eq!(effects, [accepted(5, id(1)), Effect::Enqueued { object: object("k"), work }]);
     // A flow behind a turn waits; the turn is run by the host without a start.
     let effects = world.ask(6, invoked(invoke(2, flow_on("k"))));
     assert_eq!((enqueued(&effects), others(&effects)), (vec![id(2)], vec![accepted(6, id(2))]));
     assert_eq!((world.status(id(1)), world.status(id(2))), ("pending", "pending"));
-    assert_eq!(world.object(), ObjectRow { state: None, head: 0, tail: 2 });
+    assert_eq!(world.object(), ObjectRow { head: 0, tail: 2, ..ObjectRow::default() });
 }
 
 #[test]
@@ -98,7 +104,7 @@ fn a_delayed_one_waits_for_its_time_and_queues_only_then() {
 /// The table of an object whose mailbox is at its limit, and nothing else of it: enough for the rule.
 fn full() -> World {
     let mut world = World::new();
-    let row = ObjectRow { state: None, head: 5, tail: 5 + limits::MAILBOX_MAX };
+    let row = ObjectRow { head: 5, tail: 5 + limits::MAILBOX_MAX, ..ObjectRow::default() };
     world.rows.0.insert(Objects::encode_key(&object("k")), Objects::encode_value(&row));
     world
 }
@@ -154,12 +160,12 @@ fn ids_repeat_without_an_idempotency_key_too() {
 fn every_caller_of_a_repeated_call_gets_the_result() {
     let mut world = World::new();
     let (a, b, c) = (world.start_flow(11, plain_flow()), world.start_flow(12, plain_flow()), far(13));
-    for caller in [a, b, c] {
-        let sink = Some(Sink::new(caller, 2, Code::CALL_DONE));
+    for (life, caller) in (1..).zip([a, b, c]) {
+        let sink = Some(Sink::new(caller, life, 2, Code::CALL_DONE));
         world.apply(invoked(Invoke { sink, ..keyed(1, turn_on("k")) }));
     }
     world.apply(Body::Turn(from_mailbox(1, version(0, 0), vec![])));
-    let late = Some(Sink::new(a, 4, Code::CALL_DONE));
+    let late = Some(Sink::new(a, 1, 4, Code::CALL_DONE));
     world.apply(invoked(Invoke { sink: late, ..keyed(1, turn_on("k")) }));
     assert_eq!(world.codes(a), [Code::INPUT, Code::CALL_DONE, Code::CALL_DONE]);
     assert_eq!(world.codes(b), [Code::INPUT, Code::CALL_DONE]);
@@ -168,11 +174,12 @@ fn every_caller_of_a_repeated_call_gets_the_result() {
 #[test]
 fn a_caller_elsewhere_is_answered_through_the_outbox() {
     let mut world = World::of(0, 2);
-    let sink = Sink::new(far(13), 2, Code::CALL_DONE);
+    let sink = Sink::new(far(13), 1, 2, Code::CALL_DONE);
     world.apply(invoked(Invoke { sink: Some(sink.clone()), ..invoke(1, turn_on("k")) }));
     let effects = world.apply(Body::Turn(from_mailbox(1, version(0, 0), vec![])));
     let outcome: Option<Outcome> = Some(ok("ok"));
-    let response = abide_model::command::ParcelBody::Response(Response { sink: Some(sink), outcome });
+    let response =
+        abide_model::command::ParcelBody::Response(Response { sink: Some(sink), outcome, callee: bytes(id(1)) });
     let parcel = abide_model::command::Parcel::new(response);
     assert!(effects.contains(&Effect::Ship { to: abide_model::id::PartitionId(1), seq: 1, parcel }));
 }

@@ -116,7 +116,7 @@ fn cancel_asks_flows_and_ends_what_cannot_listen() {
                     assert_eq!(world.status(id(1)), "completed");
                     assert!(world.object().is_idle());
                 }
-                (Form::Flow, _) => {
+                (Form::Flow | Form::Edit, _) => {
                     assert_eq!(answer(&effects), Answer::Appended);
                     assert_eq!(world.codes(id(1)), [Code::INPUT, Code::SIGNAL]);
                     let expected = if place == "backing-off" { "backing-off" } else { "running" };

@@ -14,7 +14,7 @@ fn a_direct_turn_on_the_applied_state_takes_effect() {
     let changes = vec![set("n", "1"), set("m", "x")];
     let effects = world.ask(5, Body::Turn(direct(1, version(0, 0), changes)));
     assert_eq!(effects, [accepted(5, id(1)), completed(id(1), ok("ok"))]);
-    assert_eq!(world.object(), ObjectRow { state: Some(version(1, 9)), head: 0, tail: 0 });
+    assert_eq!(world.object(), ObjectRow { state: Some(version(1, 9)), ..ObjectRow::default() });
     assert_eq!((world.field("n"), world.status(id(1))), (Some("1".into()), "unknown"));
     // The next one of the activation ran on what this one left.
     let removal = FieldChange { field: "m".into(), value: None };
@@ -237,7 +237,7 @@ fn a_void_turn_sends_nothing() {
 fn a_caller_inside_the_cluster_is_answered() {
     let mut world = World::new();
     let caller = world.start_flow(11, plain_flow());
-    let sink = Some(Sink::new(caller, 2, Code::CALL_DONE));
+    let sink = Some(Sink::new(caller, 1, 2, Code::CALL_DONE));
     let accept = Some(Invoke { sink, ..invoke(1, turn_on("k")) });
     world.apply(Body::Turn(record(id(1), accept, version(0, 0), vec![])));
     assert_eq!(world.codes(caller), [Code::INPUT, Code::CALL_DONE]);

@@ -177,7 +177,16 @@ impl Activation {
             changed.push(set("n", &self.n.to_string()));
             outcome = ok(&format!("wrote {}", self.n));
         }
-        Turn { id: bytes(id), accept, activation: self.id, base, changes: changed, sends, outcome: Some(outcome) }
+        Turn {
+            id: bytes(id),
+            accept,
+            activation: self.id,
+            base,
+            changes: changed,
+            sends,
+            outcome: Some(outcome),
+            life: 0,
+        }
     }
 }
 

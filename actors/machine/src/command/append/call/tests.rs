@@ -1,7 +1,7 @@
-use abide_model::command::{FlowMessage, Invoke, Parcel, ParcelBody, Sink, Verb};
+use abide_model::command::{FlowMessage, Invoke, Parcel, ParcelBody, Sink};
 use abide_model::effect::Effect;
-use abide_model::id::PartitionId;
-use abide_model::protocol::{Call, Code, Notification, NotificationId, NotificationResult, Value};
+use abide_model::id::{InvocationId, PartitionId};
+use abide_model::protocol::{Call, Code, Failure, Notification, NotificationId, NotificationResult, Value};
 use abide_model::table::Outbox;
 use bytes::Bytes;
 
@@ -47,7 +47,7 @@ fn a_callee_elsewhere_goes_through_the_outbox() {
     let caller = world.start_flow(1, plain_flow());
     let callee = Invoke { id: bytes(far(20)), ..invoke(20, flow_on("k")) };
     let effects = world.append(caller, vec![call(callee.clone(), 1)]);
-    let sink = Some(Sink::new(caller, 2, Code::CALL_DONE));
+    let sink = Some(Sink::new(caller, 1, 2, Code::CALL_DONE));
     let parcel = Parcel::new(ParcelBody::Invoke(Invoke { sink, invoked_by: bytes(caller), ..callee }));
     assert_eq!(world.rows.row::<Outbox>(&(PartitionId(1), 1)), Some(parcel.clone()));
     assert!(effects.contains(&Effect::Ship { to: PartitionId(1), seq: 1, parcel }));
@@ -95,15 +95,35 @@ fn a_result_for_a_caller_that_is_gone_is_dropped() {
     assert_eq!(effects, [completed(id(20), ok("r")), abort(id(20), None)]);
 }
 
-/// An own exclusive handler would wait for itself; it is the caller's to see, and can be ended.
+/// What the result of a call tells, when the rules answer it themselves.
+fn refusal_of(world: &World, caller: InvocationId) -> Failure {
+    match world.last_notification(caller).result {
+        Some(NotificationResult::Failure(failure)) => failure,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
-fn a_call_to_the_own_object_waits_until_it_is_ended() {
+fn a_call_that_would_wait_for_itself_is_answered_at_once() {
     let mut world = World::new();
     let caller = world.start_flow(1, flow_on("k"));
-    world.append(caller, vec![call(invoke(20, turn_on("k")), 1), suspend(&[2], &[1])]);
-    assert_eq!((world.status(caller), world.status(id(20))), ("suspended", "pending"));
-    world.apply(order(id(20), Verb::Cancel));
-    assert_eq!(world.status(caller), "running");
+    world.append(caller, vec![call(invoke(20, turn_on("k")), 1)]);
+    assert_eq!(world.status(id(20)), "unknown");
+    let failure = refusal_of(&world, caller);
+    assert_eq!((failure.code, failure.message.as_str()), (508, "the call would wait for itself: S/k → S/k"));
+}
+
+#[test]
+fn a_cycle_over_several_objects_is_named() {
+    let mut world = World::new();
+    let first = world.start_flow(1, flow_on("a"));
+    world.append(first, vec![call(invoke(2, plain_flow()), 1)]);
+    world.append(id(2), vec![call(invoke(3, flow_on("b")), 1)]);
+    world.append(id(3), vec![call(invoke(4, flow_on("a")), 1)]);
+    assert_eq!(refusal_of(&world, id(3)).message, "the call would wait for itself: S/a → S/b → S/a");
+    // A send, or a shared handler, waits for nobody.
+    world.append(id(3), vec![one_way(invoke(5, turn_on("a")), 3), call(invoke(6, reader()), 4)]);
+    assert_eq!((world.status(id(5)), world.status(id(6))), ("pending", "running"));
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn questions_to_other_partitions_go_through_the_outbox() {
     let (mut world, flow) = waiting();
     let ask = |code| wait_for(code, far(9), 1);
     world.append(flow, vec![ask(Code::ATTACH_INVOCATION), ask(Code::GET_INVOCATION_OUTPUT)]);
-    let attach = |code| Attach { target: bytes(far(9)), sink: Some(Sink::new(flow, 1, code)) };
+    let attach = |code| Attach { target: bytes(far(9)), sink: Some(Sink::new(flow, 1, 1, code)) };
     let sent: Vec<_> = world.rows.all::<Outbox>().into_iter().map(|(_, parcel)| parcel.body.unwrap()).collect();
     assert_eq!(sent, [ParcelBody::Attach(attach(Code::ATTACH_DONE)), ParcelBody::Peek(attach(Code::OUTPUT_DONE))]);
 }
