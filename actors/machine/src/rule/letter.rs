@@ -2,7 +2,7 @@
 //!
 //! | an invocation fails | letter |
 //! |---|---|
-//! | cancelled or killed | no |
+//! | cancelled or killed; an operator's edit of a state | no |
 //! | one-way | yes |
 //! | its attempts are exhausted, and no invocation or schedule waits for it | yes |
 //! | otherwise | no: whoever waits is told |
@@ -17,7 +17,7 @@
 //!
 //! A service has a bounded number of letters; the oldest ones go and are counted.
 
-use abide_model::command::{Access, Invoke, LetterOrder, Outcome, OutcomeKind, Target};
+use abide_model::command::{Access, Form, Invoke, LetterOrder, Outcome, OutcomeKind, Target};
 use abide_model::effect::Answer;
 use abide_model::error::CANCELLED;
 use abide_model::id::InvocationId;
@@ -43,7 +43,8 @@ pub(crate) fn leave<V: View>(
 ) -> Result<(), ReadError> {
     let Some(OutcomeKind::Failure(failure)) = &outcome.kind else { return Ok(()) };
     let unheard = row.one_way || (by == By::Exhaustion && row.sinks.is_empty());
-    if !unheard || by == By::Order || was_cancelled(txn, id, row, failure)? {
+    let is_edit = row.target.as_ref().is_some_and(|target| target.form() == Form::Edit);
+    if !unheard || is_edit || by == By::Order || was_cancelled(txn, id, row, failure)? {
         return Ok(());
     }
     let Some(entry) = txn.get::<Journals>(&(id, 0))? else { return Ok(()) };
@@ -189,6 +190,9 @@ fn redrive<V: View>(txn: &mut Txn<'_, V>, letter: LetterRow, redrive_as: &Bytes)
         restarted_from: letter.invocation,
         ..Invoke::default()
     };
+    if let Err(failure) = accept::validate(&invoke) {
+        return Ok(refusal::invalid(failure.message));
+    }
     accept::accept(txn, 0, invoke, First::Due)?;
     Ok(Answer::Created(id))
 }
