@@ -3,9 +3,12 @@
 pub(crate) mod accept;
 pub(crate) mod complete;
 pub(crate) mod control;
+pub(crate) mod edit;
 pub(crate) mod expiry;
 pub(crate) mod mailbox;
 pub(crate) mod notify;
+pub(crate) mod promise;
 pub(crate) mod route;
 pub(crate) mod signal;
 pub(crate) mod start;
+pub(crate) mod state;

@@ -35,7 +35,7 @@ pub(crate) fn object(key: &str) -> ObjectId {
 
 fn target(key: Option<&str>, access: Access, form: Form) -> Target {
     let (service, handler) = ("S".into(), "h".into());
-    Target { service, handler, key: key.map(Into::into), access: access as i32, form: form as i32 }
+    Target { service, handler, key: key.map(Into::into), access: access as i32, form: form as i32, workflow: false }
 }
 
 /// An exclusive turn on the object `key`.
