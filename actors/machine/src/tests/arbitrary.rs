@@ -2,15 +2,17 @@
 //! way.
 
 use abide_model::command::{
-    Append, Attach, AttemptFailed, Body, Control, Deliver, FieldChange, FireTimers, FlowMessage, Invoke, LeaderStart,
-    Next, OutboxAck, Outcome, Parcel, ParcelBody, Response, Signal, Sink, StateVersion, Target, Turn,
+    Append, Attach, AttemptFailed, Body, Control, Deliver, FieldChange, FireTimers, FlowMessage, Form, Invoke,
+    LeaderStart, Next, OutboxAck, Outcome, Parcel, ParcelBody, Response, Signal, Sink, StateEdit, StateVersion, Target,
+    Turn,
 };
-use abide_model::id::{AwakeableId, InvocationId};
+use abide_model::id::{AwakeableId, InvocationId, PartitionId, PartitionKey};
 use abide_model::protocol::{Code, Failure, InvocationTarget, SendSignal, SignalId, SignalResult, Value};
 use abide_model::table::{Direction, Invocations, Objects, Sequences};
 use bytes::Bytes;
 use proptest::option;
 use proptest::prelude::*;
+use prost::Message;
 
 use crate::testing::*;
 
@@ -33,10 +35,28 @@ pub(super) fn aim(world: &World, mut body: Body) -> Body {
             *attempt = row(id).map_or(0, |row| row.attempt);
         }
     };
+    let life = |id: &Bytes, life: &mut u64| {
+        if *life == u64::from(KNOWN) {
+            *life = row(id).map_or(1, |row| row.life);
+        }
+    };
+    let sink = |sink: &mut Option<Sink>| {
+        if let Some(sink) = sink {
+            life(&sink.caller, &mut sink.life);
+        }
+    };
     match &mut body {
-        Body::Append(it) => term_and_attempt(&it.id, &mut it.term, &mut it.attempt),
-        Body::AttemptFailed(it) => term_and_attempt(&it.id, &mut it.term, &mut it.attempt),
+        Body::Invoke(it) => sink(&mut it.sink),
+        Body::Append(it) => {
+            term_and_attempt(&it.id, &mut it.term, &mut it.attempt);
+            life(&it.id, &mut it.life);
+        }
+        Body::AttemptFailed(it) => {
+            term_and_attempt(&it.id, &mut it.term, &mut it.attempt);
+            life(&it.id, &mut it.life);
+        }
         Body::Turn(it) => {
+            life(&it.id, &mut it.life);
             let target = match &it.accept {
                 Some(invoke) => invoke.target.clone(),
                 None => row(&it.id).and_then(|row| row.target),
@@ -50,6 +70,14 @@ pub(super) fn aim(world: &World, mut body: Body) -> Body {
         Body::Deliver(it) if it.first == u64::from(KNOWN) => {
             let taken = (Direction::Taken, it.from_partition());
             it.first = world.rows.row::<Sequences>(&taken).unwrap_or_default().last + 1;
+            for parcel in &mut it.messages {
+                match &mut parcel.body {
+                    Some(ParcelBody::Invoke(it)) => sink(&mut it.sink),
+                    Some(ParcelBody::Response(it)) => sink(&mut it.sink),
+                    Some(ParcelBody::Attach(it) | ParcelBody::Peek(it)) => sink(&mut it.sink),
+                    _ => {}
+                }
+            }
         }
         _ => {}
     }
@@ -63,22 +91,26 @@ fn terms() -> impl Strategy<Value = u64> {
     prop_oneof![9 => Just(u64::from(KNOWN)), 1 => 0..4u64]
 }
 
+fn lives() -> impl Strategy<Value = u64> {
+    prop_oneof![9 => Just(u64::from(KNOWN)), 1 => 0..4u64]
+}
+
 fn attempts() -> impl Strategy<Value = u32> {
     prop_oneof![9 => Just(KNOWN), 1 => 0..4u32]
 }
 
 fn body() -> impl Strategy<Value = Body> {
-    let fail = (ids(), option::weighted(0.3, invokes()), terms(), attempts(), next()).prop_map(
-        |(id, accept, term, attempt, next)| {
+    let fail = (ids(), option::weighted(0.3, invokes()), terms(), attempts(), next(), lives()).prop_map(
+        |(id, accept, term, attempt, next, life)| {
             // Mostly the same id, as it should be.
             let id = accept.as_ref().map_or(id, |invoke| invoke.id.clone());
             let failure = Some(Failure::new(500, "boom"));
-            Body::AttemptFailed(AttemptFailed { id, accept, term, attempt, failure, next, life: 1, uncounted: false })
+            Body::AttemptFailed(AttemptFailed { id, accept, term, attempt, failure, next, life, uncounted: false })
         },
     );
-    let append = (ids(), terms(), attempts(), prop::collection::vec(messages(), 0..6), 0..6u32).prop_map(
-        |(id, term, attempt, messages, seen)| {
-            Body::Append(Append { id, term, attempt, messages, seen, life: 1, version: String::new() })
+    let append = (ids(), terms(), attempts(), prop::collection::vec(messages(), 0..6), 0..6u32, lives()).prop_map(
+        |(id, term, attempt, messages, seen, life)| {
+            Body::Append(Append { id, term, attempt, messages, seen, life, version: String::new() })
         },
     );
     let firsts = prop_oneof![6 => Just(u64::from(KNOWN)), 2 => 0..6u64, 1 => Just(u64::MAX)];
@@ -99,9 +131,18 @@ fn body() -> impl Strategy<Value = Body> {
     ]
 }
 
+/// A key whose runs live in the partition of the world.
+const WORKFLOW: &str = "w2";
+
+#[test]
+fn the_workflow_is_at_home() {
+    assert_eq!(PartitionId::of(PartitionKey::of(WORKFLOW), 2), PartitionId(0));
+}
+
 fn ids() -> impl Strategy<Value = Bytes> {
     prop_oneof![
         12 => (1..7u128).prop_map(|n| bytes(id(n))),
+        3 => Just(bytes(run_id(WORKFLOW))),
         2 => (1..3u128).prop_map(|n| bytes(far(n))),
         1 => prop::collection::vec(any::<u8>(), 0..30).prop_map(Bytes::from),
     ]
@@ -118,28 +159,74 @@ fn targets() -> impl Strategy<Value = Option<Target>> {
         watcher(),
         plain_turn(),
         plain_flow(),
+        run_of(WORKFLOW),
+        run_of(WORKFLOW),
+        beside(WORKFLOW),
+        beside(WORKFLOW),
+        edit_on("k"),
+        edit_on("k"),
+        edit_on("q"),
+        edit_of(WORKFLOW),
     ]);
     prop_oneof![30 => some.prop_map(Some), 1 => Just(None), 1 => (any::<i32>(), any::<i32>())
         .prop_map(|(access, form)| Some(Target { access, form, ..turn_on("k") }))]
 }
 
 fn sinks() -> impl Strategy<Value = Sink> {
-    (ids(), 0..5u32, prop_oneof![Just(u32::from(Code::CALL_DONE.0)), any::<u32>()])
-        .prop_map(|(caller, completion, code)| Sink { caller, completion, code, life: 1 })
+    (ids(), 0..5u32, prop_oneof![Just(u32::from(Code::CALL_DONE.0)), any::<u32>()], lives())
+        .prop_map(|(caller, completion, code, life)| Sink { caller, completion, code, life })
+}
+
+/// On the heap, as it is used many times in one strategy, which would not fit a stack.
+fn invokes() -> BoxedStrategy<Invoke> {
+    some_invoke().boxed()
 }
 
 prop_compose! {
-    fn invokes()(
+    fn some_invoke()(
         id in ids(),
         target in targets(),
         execute_at in prop_oneof![4 => Just(0), 1 => 0..2000u64, 1 => Just(u64::MAX)],
         retention_ms in prop_oneof![2 => Just(0), 2 => 1..500u64, 1 => Just(u64::MAX)],
-        keyed: bool,
+        journal_retention_ms in prop_oneof![2 => Just(0), 1 => 1..500u64],
+        state_ttl_ms in prop_oneof![2 => Just(0), 2 => 1..400u64, 1 => Just(u64::MAX)],
+        (keyed, one_way) in any::<(bool, bool)>(),
+        state_edit in edits(),
         sink in option::weighted(0.3, sinks()),
     ) -> Invoke {
         let idempotency_key = keyed.then(|| "ik".to_owned());
-        Invoke { id, target, execute_at, retention_ms, idempotency_key, sink, ..Invoke::default() }
+        let is_run = target.as_ref().is_some_and(|target| target.run_object().is_some());
+        let is_edit = target.as_ref().is_some_and(|target| target.form() == Form::Edit);
+        Invoke {
+            // Mostly right, as it should be.
+            id: if is_run && keyed { bytes(run_id(WORKFLOW)) } else { id },
+            target,
+            input: if is_edit { state_edit } else { Bytes::new() },
+            execute_at,
+            retention_ms,
+            idempotency_key,
+            sink,
+            journal_retention_ms,
+            state_ttl_ms,
+            one_way,
+            ..Invoke::default()
+        }
     }
+}
+
+fn edits() -> impl Strategy<Value = Bytes> {
+    let expected = option::weighted(0.3, (0..4u64, Just(0)));
+    let edit = (expected, any::<bool>(), prop::collection::vec(("[ab]", option::of(0..9u8)), 0..3)).prop_map(
+        |(expected, replace, changes)| {
+            let expected = expected.map(|(version, writer)| StateVersion { version, writer });
+            StateEdit { expected, replace, changes: changes.into_iter().map(change).collect() }.encode_to_vec().into()
+        },
+    );
+    prop_oneof![20 => edit, 1 => prop::collection::vec(any::<u8>(), 0..12).prop_map(Bytes::from)]
+}
+
+fn change((field, value): (String, Option<u8>)) -> FieldChange {
+    FieldChange { field, value: value.map(|byte| Bytes::from(vec![byte])) }
 }
 
 fn next() -> impl Strategy<Value = Option<Next>> {
@@ -159,13 +246,11 @@ prop_compose! {
         changes in prop::collection::vec(("[ab]", option::of(0..9u8)), 0..3),
         sends in prop::collection::vec(invokes(), 0..3),
         outcome in option::of(Just(ok("ok"))),
+        life in lives(),
     ) -> Turn {
         let id = accept.as_ref().map_or(id, |invoke| invoke.id.clone());
         let base = base.map(|(version, writer)| StateVersion { version, writer: if version == 0 { 0 } else { writer } });
-        let change = |(field, value): (String, Option<u8>)| {
-            FieldChange { field, value: value.map(|byte| Bytes::from(vec![byte])) }
-        };
-        Turn { id, accept, activation, base, changes: changes.into_iter().map(change).collect(), sends, outcome, life: 1 }
+        Turn { id, accept, activation, base, changes: changes.into_iter().map(change).collect(), sends, outcome, life }
     }
 }
 
@@ -204,7 +289,7 @@ fn parcels() -> impl Strategy<Value = Parcel> {
     .prop_map(Parcel::new)
 }
 
-fn messages() -> impl Strategy<Value = FlowMessage> {
+fn messages() -> BoxedStrategy<FlowMessage> {
     let about = |code: Code| {
         (1..7u128, 0..5u32).prop_map(move |(n, completion)| {
             let invocation_id = id(n).to_string();
@@ -235,10 +320,14 @@ fn messages() -> impl Strategy<Value = FlowMessage> {
         2 => (invokes(), 0..5u32).prop_map(|(callee, first)| one_way(callee, first)),
         2 => (prop::collection::vec(0..5u32, 0..3), prop::collection::vec(prop::sample::select(vec![1u32, 17]), 0..2))
             .prop_map(|(completions, signals)| suspend(&completions, &signals)),
+        3 => ("[pq]", 0..5u32).prop_map(|(name, completion)| get_promise(&name, completion)),
+        1 => ("[pq]", 0..5u32).prop_map(|(name, completion)| peek_promise(&name, completion)),
+        2 => ("[pq]", 0..5u32).prop_map(|(name, completion)| complete_promise(&name, "v", completion)),
         1 => about(Code::ATTACH_INVOCATION),
         1 => about(Code::GET_INVOCATION_OUTPUT),
         1 => send_signal,
         1 => awakeable,
         1 => wild,
     ]
+    .boxed()
 }
