@@ -123,6 +123,7 @@ fn resolve<P: Port>(env: &Env<P>, caller: InvocationId, wish: Wish<'_>) -> Resul
             key,
             access: handler.access.into(),
             form: handler.form.into(),
+            ..Target::default()
         }),
         input: wish.input,
         headers: wish.headers,

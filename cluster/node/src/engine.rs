@@ -310,7 +310,7 @@ impl Engine {
         };
         let invoke = Invoke {
             id: Bytes::copy_from_slice(&id.to_bytes()),
-            target: Some(Target { service, handler, key, access: access as i32, form: form as i32 }),
+            target: Some(Target { service, handler, key, access: access as i32, form: form as i32, ..Target::default() }),
             input,
             headers,
             execute_at: execute_at.map_or(0, |at| at.0),

@@ -11,7 +11,7 @@ use abide_model::table::{
 use abide_model::view::{ReadError, View};
 
 use super::sleeps::OpenSleeps;
-use super::{expiry, letter, mailbox, notify};
+use super::{edit, expiry, letter, mailbox, notify};
 use crate::txn::Txn;
 
 /// What ended an invocation, which decides what its host must be told.
@@ -25,6 +25,8 @@ pub(crate) enum By {
     Exhaustion,
     /// An operator or a parent: a running attempt has to stop.
     Order,
+    /// The machine, which carried it out as an edit: what the host made of the state is void.
+    Edit,
 }
 
 /// The outcome for a failure.
@@ -32,8 +34,25 @@ pub(crate) fn failed(failure: Failure) -> Outcome {
     Outcome::failure(failure)
 }
 
-/// Ends an invocation that has a row. `keep` is false for those that never started: nothing remembers them.
+/// Ends an invocation that has a row, and frees its key. `keep` is false for those that never started: nothing remembers
+/// them.
 pub(crate) fn complete<V: View>(
+    txn: &mut Txn<'_, V>,
+    id: InvocationId,
+    row: &InvocationRow,
+    outcome: Outcome,
+    by: By,
+    keep: bool,
+) -> Result<(), ReadError> {
+    end(txn, id, row, outcome, by, keep)?;
+    match (row.target.as_ref().and_then(Target::exclusive_object), row.mailbox_seq) {
+        (Some(object), Some(seq)) => mailbox::leave(txn, &object, seq, by == By::Turn),
+        _ => Ok(()),
+    }
+}
+
+/// As [`complete`], but its place in the mailbox stays taken.
+pub(crate) fn end<V: View>(
     txn: &mut Txn<'_, V>,
     id: InvocationId,
     row: &InvocationRow,
@@ -61,11 +80,20 @@ pub(crate) fn complete<V: View>(
         notify::respond(txn, id, sink, Some(outcome.clone()))?;
     }
     txn.emit(Effect::Completed { invocation: id, target, outcome, expires_at: None });
-    let object = row.target.as_ref().and_then(Target::exclusive_object).filter(|_| row.mailbox_seq.is_some());
     if by != By::Turn {
-        txn.emit(Effect::Abort { invocation: id, object: object.clone() });
+        txn.emit(Effect::Abort { invocation: id, object: voided(row, by) });
     }
-    leave(txn, object, row, by)
+    Ok(())
+}
+
+/// The object whose state in the host's memory is void when this ends: it left the mailbox without a turn's record, or
+/// changed the state beside the mailbox.
+fn voided(row: &InvocationRow, by: By) -> Option<ObjectId> {
+    let target = row.target.as_ref()?;
+    if by == By::Edit {
+        return edit::object(target);
+    }
+    target.exclusive_object().filter(|_| row.mailbox_seq.is_some()).or_else(|| target.run_object())
 }
 
 /// Ends a turn that was accepted and executed by one record, so that no row of it exists.
@@ -135,18 +163,6 @@ fn retain<V: View>(
     expiry::set(txn, ExpiryKey { due: expires_at, what: Expiry::Completion(id) });
     if journal_goes_first {
         expiry::set(txn, ExpiryKey { due: journal_expires_at, what: Expiry::Journal(id) });
-    }
-}
-
-fn leave<V: View>(
-    txn: &mut Txn<'_, V>,
-    object: Option<ObjectId>,
-    row: &InvocationRow,
-    by: By,
-) -> Result<(), ReadError> {
-    match (object, row.mailbox_seq) {
-        (Some(object), Some(seq)) => mailbox::leave(txn, &object, seq, by == By::Turn),
-        _ => Ok(()),
     }
 }
 

@@ -2,11 +2,12 @@
 //! way.
 
 use abide_model::command::{
-    Append, Attach, AttemptFailed, Body, Control, Deliver, FieldChange, FireTimers, FlowMessage, Invoke, LeaderStart,
-    LetterOrder, Next, OutboxAck, Outcome, Parcel, ParcelBody, Response, ScheduleAction, ScheduleDefinition,
-    ScheduleFire, ScheduleNext, ScheduleOrder, Signal, Sink, StateVersion, Target, Turn, Verb,
+    Append, Attach, AttemptFailed, Body, Control, Deliver, FieldChange, FireTimers, FlowMessage, Form, Invoke,
+    LeaderStart, LetterOrder, Next, OutboxAck, Outcome, Parcel, ParcelBody, Response, ScheduleAction,
+    ScheduleDefinition, ScheduleFire, ScheduleNext, ScheduleOrder, Signal, Sink, StateEdit, StateVersion, Target, Turn,
+    Verb,
 };
-use abide_model::id::{AwakeableId, InvocationId, ScheduleId};
+use abide_model::id::{AwakeableId, InvocationId, PartitionId, PartitionKey, ScheduleId};
 use abide_model::protocol::{
     Code, Failure, InvocationTarget, Output, OutputResult, SendSignal, SignalId, SignalResult, Value,
 };
@@ -14,6 +15,7 @@ use abide_model::table::{Direction, Invocations, Objects, Schedules, Sequences};
 use bytes::Bytes;
 use proptest::option;
 use proptest::prelude::*;
+use prost::Message;
 
 use crate::testing::*;
 
@@ -38,10 +40,16 @@ pub(super) fn aim(world: &World, mut body: Body) -> Body {
     };
     let life = |id: &Bytes, life: &mut u64| {
         if *life == u64::from(KNOWN) {
-            *life = row(id).map_or(0, |row| row.life);
+            *life = row(id).map_or(1, |row| row.life);
+        }
+    };
+    let sink = |sink: &mut Option<Sink>| {
+        if let Some(sink) = sink {
+            life(&sink.caller, &mut sink.life);
         }
     };
     match &mut body {
+        Body::Invoke(it) => sink(&mut it.sink),
         Body::Append(it) => {
             term_and_attempt(&it.id, &mut it.term, &mut it.attempt);
             life(&it.id, &mut it.life);
@@ -73,6 +81,14 @@ pub(super) fn aim(world: &World, mut body: Body) -> Body {
         Body::Deliver(it) if it.first == u64::from(KNOWN) => {
             let taken = (Direction::Taken, it.from_partition());
             it.first = world.rows.row::<Sequences>(&taken).unwrap_or_default().last + 1;
+            for parcel in &mut it.messages {
+                match &mut parcel.body {
+                    Some(ParcelBody::Invoke(it)) => sink(&mut it.sink),
+                    Some(ParcelBody::Response(it)) => sink(&mut it.sink),
+                    Some(ParcelBody::Attach(it) | ParcelBody::Peek(it)) => sink(&mut it.sink),
+                    _ => {}
+                }
+            }
         }
         _ => {}
     }
@@ -127,9 +143,18 @@ fn body() -> impl Strategy<Value = Body> {
     ]
 }
 
+/// A key whose runs live in the partition of the world.
+const WORKFLOW: &str = "w2";
+
+#[test]
+fn the_workflow_is_at_home() {
+    assert_eq!(PartitionId::of(PartitionKey::of(WORKFLOW), 2), PartitionId(0));
+}
+
 fn ids() -> impl Strategy<Value = Bytes> {
     prop_oneof![
         12 => (1..7u128).prop_map(|n| bytes(id(n))),
+        3 => Just(bytes(run_id(WORKFLOW))),
         2 => (1..3u128).prop_map(|n| bytes(far(n))),
         1 => prop::collection::vec(any::<u8>(), 0..30).prop_map(Bytes::from),
     ]
@@ -146,6 +171,14 @@ fn targets() -> impl Strategy<Value = Option<Target>> {
         watcher(),
         plain_turn(),
         plain_flow(),
+        run_of(WORKFLOW),
+        run_of(WORKFLOW),
+        beside(WORKFLOW),
+        beside(WORKFLOW),
+        edit_on("k"),
+        edit_on("k"),
+        edit_on("q"),
+        edit_of(WORKFLOW),
     ]);
     prop_oneof![30 => some.prop_map(Some), 1 => Just(None), 1 => (any::<i32>(), any::<i32>())
         .prop_map(|(access, form)| Some(Target { access, form, ..turn_on("k") }))]
@@ -221,29 +254,56 @@ fn letter_orders() -> impl Strategy<Value = LetterOrder> {
     })
 }
 
+/// On the heap, as it is used many times in one strategy, which would not fit a stack.
+fn invokes() -> BoxedStrategy<Invoke> {
+    some_invoke().boxed()
+}
+
 prop_compose! {
-    fn invokes()(
+    fn some_invoke()(
         id in ids(),
         target in targets(),
         execute_at in prop_oneof![4 => Just(0), 1 => 0..2000u64, 1 => Just(u64::MAX)],
         retention_ms in prop_oneof![2 => Just(0), 2 => 1..500u64, 1 => Just(u64::MAX)],
         journal_retention_ms in prop_oneof![1 => Just(0), 2 => 1..500u64, 1 => Just(u64::MAX)],
+        state_ttl_ms in prop_oneof![2 => Just(0), 2 => 1..400u64, 1 => Just(u64::MAX)],
         (keyed, one_way) in any::<(bool, bool)>(),
+        state_edit in edits(),
         sink in option::weighted(0.3, sinks()),
     ) -> Invoke {
         let idempotency_key = keyed.then(|| "ik".to_owned());
+        let is_run = target.as_ref().is_some_and(|target| target.run_object().is_some());
+        let is_edit = target.as_ref().is_some_and(|target| target.form() == Form::Edit);
         Invoke {
-            id,
+            // Mostly right, as it should be.
+            id: if is_run && keyed { bytes(run_id(WORKFLOW)) } else { id },
             target,
+            input: if is_edit { state_edit } else { Bytes::new() },
             execute_at,
             retention_ms,
-            journal_retention_ms,
             idempotency_key,
             sink,
+            journal_retention_ms,
+            state_ttl_ms,
             one_way,
             ..Invoke::default()
         }
     }
+}
+
+fn edits() -> impl Strategy<Value = Bytes> {
+    let expected = option::weighted(0.3, (0..4u64, Just(0)));
+    let edit = (expected, any::<bool>(), prop::collection::vec(("[ab]", option::of(0..9u8)), 0..3)).prop_map(
+        |(expected, replace, changes)| {
+            let expected = expected.map(|(version, writer)| StateVersion { version, writer });
+            StateEdit { expected, replace, changes: changes.into_iter().map(change).collect() }.encode_to_vec().into()
+        },
+    );
+    prop_oneof![20 => edit, 1 => prop::collection::vec(any::<u8>(), 0..12).prop_map(Bytes::from)]
+}
+
+fn change((field, value): (String, Option<u8>)) -> FieldChange {
+    FieldChange { field, value: value.map(|byte| Bytes::from(vec![byte])) }
 }
 
 fn next() -> impl Strategy<Value = Option<Next>> {
@@ -267,9 +327,6 @@ prop_compose! {
     ) -> Turn {
         let id = accept.as_ref().map_or(id, |invoke| invoke.id.clone());
         let base = base.map(|(version, writer)| StateVersion { version, writer: if version == 0 { 0 } else { writer } });
-        let change = |(field, value): (String, Option<u8>)| {
-            FieldChange { field, value: value.map(|byte| Bytes::from(vec![byte])) }
-        };
         Turn { id, accept, activation, base, changes: changes.into_iter().map(change).collect(), sends, outcome, life }
     }
 }
@@ -311,7 +368,7 @@ fn parcels() -> impl Strategy<Value = Parcel> {
     .prop_map(Parcel::new)
 }
 
-fn messages() -> impl Strategy<Value = FlowMessage> {
+fn messages() -> BoxedStrategy<FlowMessage> {
     let about = |code: Code| {
         (1..7u128, 0..5u32).prop_map(move |(n, completion)| {
             let invocation_id = id(n).to_string();
@@ -346,10 +403,14 @@ fn messages() -> impl Strategy<Value = FlowMessage> {
         2 => (invokes(), 0..5u32).prop_map(|(callee, first)| one_way(callee, first)),
         2 => (prop::collection::vec(0..5u32, 0..3), prop::collection::vec(prop::sample::select(vec![1u32, 17]), 0..2))
             .prop_map(|(completions, signals)| suspend(&completions, &signals)),
+        3 => ("[pq]", 0..5u32).prop_map(|(name, completion)| get_promise(&name, completion)),
+        1 => ("[pq]", 0..5u32).prop_map(|(name, completion)| peek_promise(&name, completion)),
+        2 => ("[pq]", 0..5u32).prop_map(|(name, completion)| complete_promise(&name, "v", completion)),
         1 => about(Code::ATTACH_INVOCATION),
         1 => about(Code::GET_INVOCATION_OUTPUT),
         1 => send_signal,
         1 => awakeable,
         1 => wild,
     ]
+    .boxed()
 }

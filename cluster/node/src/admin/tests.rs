@@ -58,6 +58,7 @@ impl Backend for Fake {
             key: Some("k".into()),
             access: Access::Exclusive as i32,
             form: Form::Flow as i32,
+            ..Target::default()
         };
         let input = RawMessage { code: Code::INPUT, payload: Bytes::from_static(b"12345") };
         Ok((id.unique != 2).then(|| InvocationDetails {

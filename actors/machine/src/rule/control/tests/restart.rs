@@ -158,16 +158,12 @@ fn a_journal_that_is_gone_cannot_be_restarted() {
 }
 
 #[test]
-fn runs_of_workflows_and_edits_are_not_restarted() {
-    for target in [
-        Target { access: Access::Workflow as i32, ..plain_flow() },
-        Target { access: Access::Workflow as i32, key: Some("w".into()), ..plain_flow() },
-    ] {
-        let mut world = World::new();
-        world.apply(invoked(keyed(1, target)));
-        world.append(id(1), vec![output("x"), end()]);
-        assert_eq!(refused(&mut world, restart(1)).0, 422);
-    }
+fn runs_of_workflows_are_not_restarted() {
+    let mut world = World::new();
+    world.apply(invoked(Invoke { retention_ms: 5000, ..run_call("w") }));
+    world.append(run_id("w"), vec![output("x"), end()]);
+    let again = Control { new_id: bytes(id(50)), ..Control::new(run_id("w"), Verb::Restart) };
+    assert_eq!(refused(&mut world, again).0, 422);
 }
 
 #[test]
