@@ -123,6 +123,7 @@ fn resolve<P: Port>(env: &Env<P>, caller: InvocationId, wish: Wish<'_>) -> Resul
             key,
             access: handler.access.into(),
             form: handler.form.into(),
+            workflow: service.is_workflow(),
             ..Target::default()
         }),
         input: wish.input,
