@@ -7,7 +7,9 @@ extern crate abide_sdk as abide;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use abide::client::{Accepted, AcceptedStatus, BoxFuture, OutgoingRequest, Transport, TransportError};
+use abide::client::{
+    Accepted, AcceptedStatus, BoxFuture, OutgoingRequest, SignalId, SignalResult, Stop, Transport, TransportError,
+};
 use abide::prelude::*;
 use abide::service::{Fields, Kind};
 use abide::{Registry, TurnStart, UnknownTarget};
@@ -203,6 +205,7 @@ fn services_are_made_by_default_or_by_a_function() {
 struct Canned {
     answer: Result<Bytes, TransportError>,
     asked: Mutex<Vec<OutgoingRequest>>,
+    orders: Mutex<Vec<String>>,
 }
 
 impl Transport for Canned {
@@ -220,13 +223,29 @@ impl Transport for Canned {
         Box::pin(async { self.answer.clone() })
     }
 
-    fn output(&self, _: InvocationId) -> BoxFuture<'_, Result<Option<Bytes>, TransportError>> {
+    fn output(&self, id: InvocationId) -> BoxFuture<'_, Result<Option<Bytes>, TransportError>> {
+        self.orders.lock().unwrap().push(format!("output {id}"));
         Box::pin(async { Ok(None) })
+    }
+
+    fn signal(
+        &self,
+        target: InvocationId,
+        signal: SignalId,
+        result: SignalResult,
+    ) -> BoxFuture<'_, Result<(), TransportError>> {
+        self.orders.lock().unwrap().push(format!("{target} {signal:?} {result:?}"));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn stop(&self, target: InvocationId, how: Stop) -> BoxFuture<'_, Result<(), TransportError>> {
+        self.orders.lock().unwrap().push(format!("{how:?} {target}"));
+        Box::pin(async { Ok(()) })
     }
 }
 
 fn client(answer: Result<Bytes, TransportError>) -> (Client, Arc<Canned>) {
-    let transport = Arc::new(Canned { answer, asked: Mutex::default() });
+    let transport = Arc::new(Canned { answer, asked: Mutex::default(), orders: Mutex::default() });
     (Client::new(Arc::clone(&transport) as Arc<dyn Transport>), transport)
 }
 

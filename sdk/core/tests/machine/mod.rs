@@ -75,7 +75,7 @@ impl World {
         let registry = Registry::builder().bind::<T>().build();
         let (service, index) = registry.handler(T::NAME, handler).unwrap();
         let shared = service.descriptor().handlers[index].access == abide_model::command::Access::Shared;
-        let keyed = service.descriptor().kind == abide_sdk::service::Kind::Object;
+        let keyed = service.descriptor().kind.is_keyed();
         let first = Input { headers: vec![], name: String::new(), value: Some(Value { content: input }) };
         Self {
             service,
