@@ -8,8 +8,9 @@ use abide_model::protocol::{
 };
 
 const ADVICE: &str = "the code of a flow must do the same on every execution: keep outside effects, time and chance in \
-                      `cx.run`, `cx.now` and `cx.random`, and give changed code to new invocations under a new handler \
-                      name; deploy the previous code again to let this invocation finish";
+                      `cx.run`, `cx.now` and `cx.random`, give changed code another `version`, and keep the previous \
+                      code beside it with `#[handlers(version = …)]`; deploy the previous code again to let this \
+                      invocation finish";
 
 /// The failure that says how `issued` differs from entry `index` of the journal; `None` when they are the same.
 pub(super) fn difference(index: u32, recorded: &RawMessage, issued: &RawMessage) -> Option<Failure> {

@@ -111,22 +111,24 @@ impl HttpTransport {
         result: SignalResult,
     ) -> Result<Request<Full<Bytes>>, TransportError> {
         let awakeable = |signal: u32| AwakeableId { invocation: target, signal };
-        let (path, body) = match (signal, result) {
+        let (path, body, json) = match (signal, result) {
             (SignalId::Index(index), SignalResult::Failure(failure)) => {
-                (format!("awakeables/{}/reject", awakeable(*index)), Bytes::from(failure.message))
+                (format!("awakeables/{}/reject", awakeable(*index)), Bytes::from(failure.message), false)
             }
-            (SignalId::Index(index), result) => (format!("awakeables/{}/resolve", awakeable(*index)), content(result)),
+            (SignalId::Index(index), result) => {
+                (format!("awakeables/{}/resolve", awakeable(*index)), content(result), true)
+            }
             (SignalId::Name(_), SignalResult::Failure(_)) => {
                 let (what, instead) = ("a named signal that is a failure", "signal a value that says so");
                 return Err(TransportError::Unsupported { what, instead });
             }
             (SignalId::Name(name), result) => {
-                (format!("invocation/{target}/signal/{}", segment(name)), content(result))
+                (format!("invocation/{target}/signal/{}", segment(name)), content(result), true)
             }
         };
         let url = format!("{}/restate/{path}", self.base);
         let mut builder = Request::builder().method(Method::POST).uri(url);
-        if !body.is_empty() {
+        if json && !body.is_empty() {
             builder = builder.header(CONTENT_TYPE, "application/json");
         }
         builder.body(Full::new(body)).map_err(rejected)
