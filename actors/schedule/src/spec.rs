@@ -53,6 +53,12 @@ impl Every {
         self.period_ms
     }
 
+    /// The period as people write it, such as `1h30m`.
+    #[must_use]
+    pub fn period(&self) -> String {
+        period::format(self.period_ms)
+    }
+
     /// The first time.
     #[must_use]
     pub fn anchor(&self) -> Millis {
