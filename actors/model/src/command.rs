@@ -728,6 +728,7 @@ impl Parcel {
 }
 
 /// What a [`Parcel`] says.
+#[expect(clippy::large_enum_variant, reason = "most are invocations; a box would cost each of them an allocation")]
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum ParcelBody {
     /// Accept this invocation.

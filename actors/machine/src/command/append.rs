@@ -5,7 +5,7 @@
 
 mod call;
 mod interact;
-pub(super) mod plain;
+mod plain;
 mod state;
 mod suspend;
 

@@ -118,7 +118,7 @@ fn from_mailbox<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, turn: Turn) -> 
     if let Some(failure) = excess(&turn) {
         // It would do so again, so this is its end.
         reject(txn, object, &turn);
-        return complete::complete(txn, id, &row, complete::failed(failure), By::Order, true);
+        return complete::complete(txn, id, &row, complete::failed(failure), By::Flow, true);
     }
     commit(txn, id, object.as_ref(), &turn)?;
     complete::complete(txn, id, &row, turn.outcome.unwrap_or_default(), By::Turn, true)

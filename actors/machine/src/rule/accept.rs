@@ -175,7 +175,8 @@ pub(crate) fn record<V: View>(
     }
 }
 
-fn mailbox_full<V: View>(txn: &Txn<'_, V>, target: &Target) -> Result<Option<Failure>, ReadError> {
+/// Why the object of `target` takes no further exclusive invocation, if that is so.
+pub(crate) fn mailbox_full<V: View>(txn: &Txn<'_, V>, target: &Target) -> Result<Option<Failure>, ReadError> {
     let Some(object) = target.exclusive_object() else { return Ok(None) };
     let state = txn.get::<Objects>(&object)?.unwrap_or_default();
     Ok((state.tail - state.head >= limits::MAILBOX_MAX).then(|| {

@@ -1,18 +1,17 @@
 //! The end of an invocation: the result goes to everybody who waits, the record is kept or forgotten, the key is freed.
 
-use std::collections::BTreeSet;
-
 use abide_model::command::{Invoke, Outcome, Target};
 use abide_model::effect::Effect;
 use abide_model::id::{InvocationId, Millis, ObjectId};
-use abide_model::protocol::{Code, Failure, Notification, NotificationId, Sleep};
+use abide_model::protocol::Failure;
 use abide_model::table::{
     CompletionRow, Completions, Expiry, ExpiryKey, Failures, InvocationRow, Invocations, Journals, Ready, Status,
     TimerKey, TimerKind, Timers,
 };
 use abide_model::view::{ReadError, View};
 
-use super::{expiry, mailbox, notify};
+use super::sleeps::OpenSleeps;
+use super::{expiry, letter, mailbox, notify};
 use crate::txn::Txn;
 
 /// What ended an invocation, which decides what its host must be told.
@@ -20,8 +19,10 @@ use crate::txn::Txn;
 pub(crate) enum By {
     /// The record of a turn: the host knows.
     Turn,
-    /// The End of its own flow: the host's object must look at its mailbox and state again.
+    /// The End of its own flow, or a limit that a turn broke: the host's object must look at its mailbox and state again.
     Flow,
+    /// The failure of its last attempt, by the retry policy: as with an order.
+    Exhaustion,
     /// An operator or a parent: a running attempt has to stop.
     Order,
 }
@@ -41,6 +42,7 @@ pub(crate) fn complete<V: View>(
     keep: bool,
 ) -> Result<(), ReadError> {
     forget_timers(txn, id, row)?;
+    letter::leave(txn, id, row, &outcome, by)?;
     let keeps_journal = keep && row.journal_retention_ms > 0;
     if !keeps_journal {
         expiry::drop_journal(txn, id, row.journal_len);
@@ -85,6 +87,7 @@ pub(crate) fn complete_at_once<V: View>(
         invoked_by: invoke.invoked_by.clone(),
         ..InvocationRow::default()
     };
+    letter::leave_at_once(txn, id, &row, invoke, &outcome)?;
     retain(txn, id, &target, &row, &outcome, 0);
     if let Some(sink) = &invoke.sink {
         notify::respond(txn, id, sink, Some(outcome.clone()))?;
@@ -160,25 +163,14 @@ fn forget_timers<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, row: &Invocati
     if row.open_sleeps == 0 {
         return Ok(());
     }
-    let mut sleeps = BTreeSet::new();
+    let mut sleeps = OpenSleeps::default();
     for index in 1..row.journal_len {
-        let Some(entry) = txn.get::<Journals>(&(id, index))? else { continue };
-        let message = entry.message();
-        if message.code == Code::SLEEP {
-            let sleep: Sleep = message.decode()?;
-            sleeps.insert((sleep.result_completion_id, sleep.wake_up_time));
-        } else if message.code == Code::SLEEP_DONE {
-            let done: Notification = message.decode()?;
-            // Of sleeps with one completion, the one that was due first has ended.
-            if let Some(NotificationId::Completion(completion)) = done.id
-                && let Some(ended) = sleeps.range((completion, 0)..=(completion, u64::MAX)).next().copied()
-            {
-                sleeps.remove(&ended);
-            }
+        if let Some(entry) = txn.get::<Journals>(&(id, index))? {
+            sleeps.read(&entry.message())?;
         }
     }
-    for (completion, due) in sleeps {
-        txn.delete::<Timers>(&TimerKey { due: Millis(due), kind: TimerKind::Wake, invocation: id, completion });
+    for (completion, due) in sleeps.into_due() {
+        txn.delete::<Timers>(&TimerKey { due, kind: TimerKind::Wake, invocation: id, completion });
     }
     Ok(())
 }

@@ -3,13 +3,13 @@
 use abide_model::command::{Attach, Outcome, OutcomeKind, ParcelBody, Response, Sink};
 use abide_model::effect::Effect;
 use abide_model::error::NOT_FOUND;
-use abide_model::id::InvocationId;
+use abide_model::id::{InvocationId, ScheduleId};
 use abide_model::protocol::{Code, Failure, Notification, NotificationId, NotificationResult, RawMessage, Value, Void};
 use abide_model::table::{Completions, InvocationRow, Invocations, JournalRow, Journals, Status};
 use abide_model::view::{ReadError, View};
 use bytes::Bytes;
 
-use super::{complete, route, start};
+use super::{complete, route, schedule, start};
 use crate::txn::Txn;
 
 /// Appends `message` to the journal; the caller writes the row.
@@ -83,6 +83,10 @@ pub(crate) fn respond<V: View>(
 pub(crate) fn respond_here<V: View>(txn: &mut Txn<'_, V>, response: Response) -> Result<(), ReadError> {
     let Some(sink) = response.sink else { return Ok(()) };
     let Some(id) = InvocationId::from_bytes(&sink.caller) else { return Ok(()) };
+    if sink.code == u32::from(Code::SCHEDULED_RUN_DONE.0) {
+        let outcome = response.outcome.unwrap_or_default();
+        return schedule::run_ended(txn, ScheduleId::from_invocation(id), sink.life, &response.callee, &outcome);
+    }
     let Some(mut row) = txn.get::<Invocations>(&id)? else { return Ok(()) };
     // An earlier invocation with this id asked; this one did not.
     if row.life != sink.life {

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use abide_model::id::InvocationId;
+use abide_model::id::{InvocationId, ScheduleId};
+use abide_model::limits::{LETTERS_MAX, SCHEDULE_ACTIVE_MAX, SCHEDULE_FAULT_BYTES_MAX};
 use abide_model::protocol::{Code, Input};
 use abide_model::table::{
-    Completions, Direction, Expiries, Expiry, Invocations, Journals, Mailboxes, Objects, Outbox, Ready, Sequences,
-    Status, TimerKind, Timers,
+    Completions, Direction, Expiries, Expiry, Failures, Invocations, Journals, LetterBounds, Letters, Mailboxes,
+    Objects, Outbox, Ready, Schedules, Sequences, Status, TimerKind, Timers,
 };
 
 use super::Rows;
@@ -81,6 +82,7 @@ pub(super) fn structure(rows: &Rows) {
     let completions: BTreeMap<_, _> = rows.all::<Completions>().into_iter().collect();
     let mut sleeps: BTreeMap<InvocationId, u32> = BTreeMap::new();
     let (mut starts, mut retries, mut expiries) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut schedules = BTreeMap::new();
     for (timer, _) in rows.all::<Timers>() {
         let (id, due) = (timer.invocation, timer.due.0);
         let twice = match timer.kind {
@@ -90,10 +92,23 @@ pub(super) fn structure(rows: &Rows) {
             }
             TimerKind::Start => starts.insert(id, due),
             TimerKind::Retry => retries.insert(id, due),
-            TimerKind::Expire | TimerKind::Schedule => expiries.insert(id, due),
+            TimerKind::Expire => expiries.insert(id, due),
+            TimerKind::Schedule => schedules.insert(id, due),
         };
         assert_eq!(twice, None, "two timers of one kind for {id}");
     }
+    let mut waiting = BTreeMap::new();
+    for (id, row) in rows.all::<Schedules>() {
+        assert_eq!(id, ScheduleId::of(&row.definition.as_ref().unwrap().name));
+        assert!(!(row.paused && (row.firing || row.due != 0)), "{id} is paused and due");
+        assert!(!row.firing || row.due != 0, "{id} fires what is not due");
+        assert!(row.active.len() <= SCHEDULE_ACTIVE_MAX && row.last_fault.len() <= SCHEDULE_FAULT_BYTES_MAX);
+        assert!(row.life > 0);
+        if row.due != 0 && !row.firing {
+            waiting.insert(id.as_invocation(), row.due);
+        }
+    }
+    assert_eq!(schedules, waiting, "schedules and their timers");
     for (key, _) in rows.all::<Expiries>() {
         if let Expiry::Completion(id) = key.what {
             assert_eq!(expiries.insert(id, key.due.0), None, "two expiries of {id}");
@@ -110,6 +125,33 @@ pub(super) fn structure(rows: &Rows) {
         invocations.iter().filter(|(_, row)| row.open_sleeps > 0).map(|(id, row)| (*id, row.open_sleeps)).collect();
     assert_eq!(sleeps, open, "timers and open sleeps do not match");
     assert!(completions.keys().all(|id| !invocations.contains_key(id)), "under way and completed at once");
+
+    let mut journals = BTreeMap::new();
+    for (key, _) in rows.all::<Expiries>() {
+        if let Expiry::Journal(id) = key.what {
+            assert_eq!(journals.insert(id, key.due.0), None, "two expiries of the journal of {id}");
+        }
+    }
+    let journals_go_first = completions.iter().filter(|(_, row)| row.journal_expires_at != 0);
+    assert_eq!(journals, journals_go_first.map(|(id, row)| (*id, row.journal_expires_at)).collect());
+
+    // Failed attempts: of those who know of them.
+    let failures: BTreeSet<_> = rows.all::<Failures>().into_iter().map(|(id, _)| id).collect();
+    let failed = invocations.iter().filter(|(_, row)| row.has_failures).map(|(id, _)| *id);
+    assert_eq!(failures, failed.collect(), "failed attempts and invocations do not match");
+
+    // Dead letters: counted, bounded, below the next number.
+    let mut letters: BTreeMap<String, u64> = BTreeMap::new();
+    let bounds: BTreeMap<_, _> = rows.all::<LetterBounds>().into_iter().collect();
+    for ((service, seq), letter) in rows.all::<Letters>() {
+        assert!(bounds.get(&service).is_some_and(|bounds| seq < bounds.next), "letter {seq} of {service}");
+        assert_eq!(letter.target.unwrap().service, service);
+        *letters.entry(service).or_default() += 1;
+    }
+    for (service, bounds) in &bounds {
+        assert_eq!(letters.get(service).copied().unwrap_or_default(), bounds.count, "letters of {service}");
+        assert!(bounds.count <= LETTERS_MAX);
+    }
 
     // Outbox: nothing beyond the numbers that were given out.
     let sequences: BTreeMap<_, _> = rows.all::<Sequences>().into_iter().collect();

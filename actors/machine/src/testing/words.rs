@@ -72,9 +72,9 @@ pub(crate) fn invoke(n: u128, target: Target) -> Invoke {
     Invoke { id: bytes(id(n)), target: Some(target), input: Bytes::from_static(b"in"), ..Invoke::default() }
 }
 
-/// As [`invoke`], repeatable, with a kept result.
+/// As [`invoke`], repeatable, with a kept result and journal.
 pub(crate) fn keyed(n: u128, target: Target) -> Invoke {
-    Invoke { idempotency_key: Some("ik".into()), retention_ms: 5000, ..invoke(n, target) }
+    Invoke { idempotency_key: Some("ik".into()), retention_ms: 5000, journal_retention_ms: 5000, ..invoke(n, target) }
 }
 
 pub(crate) fn invoked(invoke: Invoke) -> Body {
