@@ -16,5 +16,5 @@ mod spec;
 
 pub use cron::Cron;
 pub use error::SpecError;
-pub use plan::{Plan, RUNS_PER_PLAN_MAX, plan};
+pub use plan::{Plan, plan};
 pub use spec::{Every, Spec, timestamp};

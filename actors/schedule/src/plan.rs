@@ -6,8 +6,8 @@ use abide_model::limits::{SCHEDULE_CATCH_UP_MAX, SCHEDULE_LATE_MS, SCHEDULE_PERI
 
 use crate::spec::Spec;
 
-/// Most runs of one plan: missed times, and all that can be on time.
-pub const RUNS_PER_PLAN_MAX: usize = SCHEDULE_CATCH_UP_MAX + (SCHEDULE_LATE_MS / SCHEDULE_PERIOD_MS_MIN) as usize + 2;
+/// All that can be on time is run, whatever was missed.
+const _: () = assert!(SCHEDULE_LATE_MS / SCHEDULE_PERIOD_MS_MIN + 1 < SCHEDULE_CATCH_UP_MAX as u64);
 /// Missed times of cron expressions are counted up to here.
 const COUNTED_MAX: usize = 10_000;
 /// Most times that are looked at in one search for the latest ones.
@@ -17,7 +17,7 @@ const WINDOW_MAX: usize = 4 * SCHEDULE_CATCH_UP_MAX;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// The times to run for, ascending, each at most once, none before the one that was due; at most
-    /// [`RUNS_PER_PLAN_MAX`].
+    /// [`SCHEDULE_CATCH_UP_MAX`].
     pub runs: Vec<Millis>,
     /// Missed times that are not run. Of a cron expression that missed more than ten thousand, a lower bound.
     pub skipped: u64,
@@ -27,7 +27,8 @@ pub struct Plan {
 
 /// Reckons what to do at `now` about a schedule that became due at `due`. The times from `due` to `now` that are at most
 /// [`SCHEDULE_LATE_MS`] old are on time and are run; older ones were missed, and `catch_up` decides: all are skipped, the
-/// latest is run for all of them, or the latest [`SCHEDULE_CATCH_UP_MAX`] are run. The work is bounded however long ago
+/// latest is run for all of them, or as many of the latest are run as make [`SCHEDULE_CATCH_UP_MAX`] with those on time.
+/// The work is bounded however long ago
 /// `due` was. A `now` before `due` counts as `due`.
 #[must_use]
 pub fn plan(spec: &Spec, due: Millis, now: Millis, catch_up: CatchUp) -> Plan {
@@ -35,21 +36,20 @@ pub fn plan(spec: &Spec, due: Millis, now: Millis, catch_up: CatchUp) -> Plan {
     let times = Times { spec, due };
     // The first moment that is not too long ago.
     let late = Millis(now.0.saturating_sub(SCHEDULE_LATE_MS));
-    let mut runs = Vec::new();
-    let mut skipped = 0;
-    if due < late {
-        let last_missed = Millis(late.0 - 1);
-        let wanted = match catch_up {
-            CatchUp::Skip => 0,
-            CatchUp::One => 1,
-            CatchUp::All => SCHEDULE_CATCH_UP_MAX,
-        };
-        runs = times.latest(last_missed, wanted);
-        skipped = times.count(last_missed).saturating_sub(runs.len() as u64);
-        runs.extend(times.after(last_missed).take_while(|time| *time <= now));
-    } else {
-        runs.extend(std::iter::once(due).chain(spec.upcoming(due)).take_while(|time| *time <= now));
+    if due >= late {
+        let on_time = std::iter::once(due).chain(spec.upcoming(due)).take_while(|time| *time <= now);
+        return Plan { runs: on_time.collect(), skipped: 0, next: spec.next_after(now) };
     }
+    let last_missed = Millis(late.0 - 1);
+    let on_time: Vec<Millis> = times.after(last_missed).take_while(|time| *time <= now).collect();
+    let wanted = match catch_up {
+        CatchUp::Skip => 0,
+        CatchUp::One => 1,
+        CatchUp::All => SCHEDULE_CATCH_UP_MAX - on_time.len(),
+    };
+    let mut runs = times.latest(last_missed, wanted);
+    let skipped = times.count(last_missed).saturating_sub(runs.len() as u64);
+    runs.extend(on_time);
     Plan { runs, skipped, next: spec.next_after(now) }
 }
 

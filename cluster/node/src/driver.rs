@@ -275,7 +275,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     }
 
     fn time_to_wait(&self) -> Duration {
-        if !self.starts.is_empty() || !self.schedules.is_empty() || self.partitions.iter().any(|slot| slot.dirty) {
+        if !self.starts.is_empty() || self.can_fire() || self.partitions.iter().any(|slot| slot.dirty) {
             return Duration::ZERO;
         }
         let now = Instant::now();

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 pub(crate) use check::check_name;
-pub(crate) use run::Runner;
+pub(crate) use run::{Runner, order};
 
 /// A schedule as its owner describes it. Checked when it is handed in.
 ///

@@ -10,6 +10,8 @@ use abide_storage::{CommitOutcome, MemLog, MemState};
 use super::*;
 use crate::engine::{Engine, InvokeRequest};
 
+mod schedules;
+
 #[object]
 struct Counter {
     value: i64,

@@ -83,7 +83,6 @@ impl Runner {
             retention_ms: options.retention.map_or(self.retention_ms, millis),
             journal_retention_ms: options.journal_retention.map_or(0, millis),
             state_ttl_ms: options.state_ttl.map_or(0, millis),
-            one_way: true,
             schedule: name.clone(),
             ..Invoke::default()
         };
@@ -92,7 +91,7 @@ impl Runner {
 
     /// The answer to a schedule that is due. What cannot be run is skipped, with the reason; a rule that cannot be read
     /// is never due again.
-    pub(crate) fn fire(&self, id: ScheduleId, row: &ScheduleRow, now: Millis) -> Command {
+    pub(crate) fn fire(&self, row: &ScheduleRow, now: Millis) -> ScheduleFire {
         let definition = row.definition.clone().unwrap_or_default();
         let due = Millis(row.due);
         let fire = match definition.spec.parse::<Spec>() {
@@ -105,7 +104,7 @@ impl Runner {
         if !fire.fault.is_empty() {
             tracing::warn!(schedule = definition.name, fault = fire.fault, "a schedule is due and cannot be run");
         }
-        order(id, ScheduleAction::Fire(fire))
+        fire
     }
 
     fn carry_out(&self, definition: &ScheduleDefinition, due: Millis, now: Millis, plan: Plan) -> ScheduleFire {
@@ -134,7 +133,7 @@ fn millis(duration: Duration) -> u64 {
 
 /// All runs of one firing travel in one raft message, with room to spare.
 const _: () = assert!(
-    abide_schedule::RUNS_PER_PLAN_MAX
+    limits::SCHEDULE_CATCH_UP_MAX
         * (limits::SCHEDULE_INPUT_BYTES_MAX
             + limits::HEADER_BYTES_MAX
             + limits::KEY_BYTES_MAX
