@@ -616,7 +616,8 @@ pub struct ScheduleDefinition {
     /// Its name, unique in the cluster.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// When it is due: a text that the node reads, `cron <expression> <zone>`, `every <ms> from <ms>` or `at <ms>`.
+    /// When it is due: a text that the node reads, `cron <expression> <zone>`, `every <period> from
+    /// <time>` or `at <time>`.
     #[prost(string, tag = "2")]
     pub spec: String,
     /// What it invokes.

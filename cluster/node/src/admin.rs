@@ -7,6 +7,7 @@
 mod answer;
 mod details;
 mod guard;
+mod schedules;
 mod services;
 
 use std::net::SocketAddr;
@@ -67,7 +68,8 @@ pub async fn serve(
 ) -> Result<Drained, OpenToNetwork> {
     let registry = engine.registry().clone();
     let services: Vec<_> = registry.services().map(|service| service.descriptor().clone()).collect();
-    let office = Office::new(engine, services, config, ingress, metrics, health);
+    let schedules = schedules::router(engine.clone());
+    let office = Office { schedules, ..Office::new(engine, services, config, ingress, metrics, health) };
     office.serve(listener, config, stop, drain).await
 }
 
@@ -79,6 +81,7 @@ struct Office<E> {
     ingress: SocketAddr,
     metrics: PrometheusHandle,
     health: Health,
+    schedules: Router,
 }
 
 type Shared<E> = State<Arc<Office<E>>>;
@@ -92,7 +95,8 @@ impl<E: Backend> Office<E> {
         metrics: PrometheusHandle,
         health: Health,
     ) -> Self {
-        Self { engine, services, defaults: Defaults::from(config), ingress, metrics, health }
+        let defaults = Defaults::from(config);
+        Self { engine, services, defaults, ingress, metrics, health, schedules: Router::new() }
     }
 
     async fn serve(
@@ -119,7 +123,8 @@ impl<E: Backend> Office<E> {
         Ok(listener.serve(TowerToHyperService::new(router), settings, stop, drain).await)
     }
 
-    fn router(self) -> Router {
+    fn router(mut self) -> Router {
+        let schedules = std::mem::take(&mut self.schedules);
         let api = Router::new()
             .route("/health", get(health::<E>))
             .route("/metrics", get(metrics::<E>))
@@ -129,7 +134,8 @@ impl<E: Backend> Office<E> {
             .route("/services/{name}/handlers", get(handlers::<E>))
             .route("/services/{name}/handlers/{handler}", get(handler::<E>))
             .route("/invocations/{id}", get(invocation::<E>).merge(delete(end::<E>)))
-            .route("/invocations/{id}/{verb}", patch(control::<E>));
+            .route("/invocations/{id}/{verb}", patch(control::<E>))
+            .merge(schedules.with_state(()));
         let removed = || async { AdminError::invalid("version 1 of the admin API is not served; use /v2, /v3 or /v4") };
         Router::new()
             .merge(api.clone())

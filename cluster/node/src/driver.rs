@@ -13,6 +13,7 @@ mod checkpoint;
 mod dispatch;
 mod event;
 mod load;
+mod schedules;
 mod waiters;
 
 use std::collections::VecDeque;
@@ -29,10 +30,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use crate::clock;
 use crate::metrics::{Completions, DriverMetrics};
+use crate::schedule::Runner;
 use answer::Answers;
 use attempts::Attempts;
 use checkpoint::Checkpoints;
 pub(crate) use event::{DriverHandle, Event, Query};
+use schedules::DueSchedules;
 use waiters::Waiters;
 
 /// Length of a raft tick.
@@ -69,6 +72,8 @@ pub(crate) struct DriverSettings {
     pub(crate) checkpoint_interval: Duration,
     /// Most flows and retried turns with a running attempt.
     pub(crate) attempts: usize,
+    /// How long results are kept where a handler does not say, in ms.
+    pub(crate) retention_ms: u64,
 }
 
 /// The state of the driver's thread.
@@ -85,6 +90,7 @@ pub(crate) struct Driver<L, S> {
     attempts: Attempts,
     /// Invocations whose attempt became due in this turn.
     starts: VecDeque<InvocationId>,
+    schedules: DueSchedules,
     checkpoints: Checkpoints,
     activations: u64,
     deferred: VecDeque<DeferredAck>,
@@ -143,6 +149,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             answers: Answers::new(settings.partitions),
             attempts: Attempts::new(settings.attempts, registry),
             starts: VecDeque::new(),
+            schedules: DueSchedules::new(Runner::new(registry.clone(), settings.retention_ms)),
             checkpoints: Checkpoints::start(Arc::clone(state)),
             activations: 0,
             deferred: VecDeque::new(),
@@ -179,6 +186,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     fn turn(&mut self) -> Result<(), Fatal> {
         self.take_events()?;
         self.propose_due_acks()?;
+        self.fire_schedules()?;
         self.pump()?;
         self.release_held()?;
         self.start_attempts()?;
@@ -267,7 +275,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     }
 
     fn time_to_wait(&self) -> Duration {
-        if !self.starts.is_empty() || self.partitions.iter().any(|slot| slot.dirty) {
+        if !self.starts.is_empty() || self.can_fire() || self.partitions.iter().any(|slot| slot.dirty) {
             return Duration::ZERO;
         }
         let now = Instant::now();

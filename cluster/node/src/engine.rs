@@ -3,6 +3,8 @@
 //! Finds the handler, gives the invocation its id, and takes the shortest durable way: a turn goes to its object's
 //! handler thread at once and enters the log together with its result; everything else enters the log first.
 
+mod schedules;
+
 use std::sync::Arc;
 
 use abide_host::{Completion, DirectCall, HostHandle, Refusal};
@@ -21,6 +23,8 @@ use tokio::sync::oneshot;
 use crate::clock;
 use crate::driver::{DriverHandle, Query};
 use crate::random;
+
+pub use schedules::{Declared, SCHEDULES_PER_PAGE_MAX};
 
 /// A request to invoke a handler.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -113,6 +117,18 @@ pub enum EngineError {
     /// There is no such invocation, or nothing of it is kept any more.
     #[error("invocation `{0}` not found")]
     NotFound(InvocationId),
+    /// There is no schedule of this name.
+    #[error("schedule `{name}` does not exist")]
+    UnknownSchedule {
+        /// The name.
+        name: String,
+    },
+    /// There is a schedule of this name already.
+    #[error("schedule `{name}` exists already; choose another name, or replace it")]
+    ScheduleExists {
+        /// The name.
+        name: String,
+    },
     /// The node could not take the request, or lost its say over it.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -123,8 +139,11 @@ impl EngineError {
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::UnknownService { .. } | Self::UnknownHandler { .. } | Self::NotFound(_) => error::NOT_FOUND,
-            Self::Invalid { .. } => error::INVALID_REQUEST,
+            Self::UnknownService { .. }
+            | Self::UnknownHandler { .. }
+            | Self::NotFound(_)
+            | Self::UnknownSchedule { .. } => error::NOT_FOUND,
+            Self::Invalid { .. } | Self::ScheduleExists { .. } => error::INVALID_REQUEST,
             Self::Refused(refusal) => refusal.code(),
         }
     }

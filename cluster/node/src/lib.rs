@@ -17,6 +17,7 @@ pub mod ingress;
 pub mod listener;
 pub mod metrics;
 pub mod node;
+pub mod schedule;
 pub mod shutdown;
 
 mod backend;

@@ -117,6 +117,7 @@ impl Node {
             overlay_bytes: config.storage.overlay_bytes.bytes(),
             checkpoint_interval: config.storage.checkpoint_interval,
             attempts: config.limits.flows as usize,
+            retention_ms: retention_ms(config),
         };
         let mut opened = Driver::open(log, &state, settings, events, host.handle(), registry)?;
         let (ready, is_ready) = std::sync::mpsc::channel();

@@ -3,11 +3,12 @@
 use abide_host::{Completion, Order, Port, Refusal, Refused, Responder};
 use abide_model::command::{Body, Invoke};
 use abide_model::effect::Answer;
-use abide_model::id::{InvocationId, PartitionId};
+use abide_model::id::{InvocationId, PartitionId, ScheduleId};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use tokio::sync::oneshot;
 
 use crate::engine::{Accepted, InvocationDetails};
+use crate::schedule::ScheduleDetails;
 
 /// One thing for the driver. Boxed where large, so that the queue stays small.
 pub(crate) enum Event {
@@ -31,6 +32,10 @@ pub(crate) enum Query {
     Output { partition: PartitionId, id: InvocationId, responder: oneshot::Sender<Result<Option<Completion>, Refusal>> },
     /// Everything known about an invocation.
     Describe { partition: PartitionId, id: InvocationId, responder: oneshot::Sender<Option<InvocationDetails>> },
+    /// A page of schedules of all partitions.
+    Schedules { after: Option<ScheduleId>, limit: usize, responder: oneshot::Sender<Vec<ScheduleDetails>> },
+    /// Everything known about a schedule.
+    Schedule { id: ScheduleId, responder: oneshot::Sender<Option<ScheduleDetails>> },
     /// A signal or an operator's order.
     Control { partition: PartitionId, body: Body, responder: oneshot::Sender<Result<Answer, Refusal>> },
 }

@@ -10,6 +10,8 @@ use abide_storage::{CommitOutcome, MemLog, MemState};
 use super::*;
 use crate::engine::{Engine, InvokeRequest};
 
+mod schedules;
+
 #[object]
 struct Counter {
     value: i64,
@@ -65,8 +67,13 @@ impl World {
         let host =
             Host::start(registry.clone(), handle.clone(), HostSettings { partitions, ..HostSettings::default() })
                 .unwrap();
-        let settings =
-            DriverSettings { partitions, overlay_bytes, checkpoint_interval: Duration::from_millis(50), attempts: 100 };
+        let settings = DriverSettings {
+            partitions,
+            overlay_bytes,
+            checkpoint_interval: Duration::from_millis(50),
+            attempts: 100,
+            retention_ms: 60_000,
+        };
         let mut driver = Driver::open(log.clone(), &state, settings, events, host.handle(), &registry).unwrap();
         let (ready, is_ready) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || driver.run(|| drop(ready)));
