@@ -2,5 +2,6 @@
 
 mod arbitrary;
 mod network;
+mod repeat;
 mod takeover;
 mod total;

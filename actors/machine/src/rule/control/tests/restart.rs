@@ -122,6 +122,21 @@ fn sleeps_go_on() {
     assert!(other.timers().is_empty());
 }
 
+/// A sleep may end while the repetition waits for its key.
+#[test]
+fn sleeps_go_on_in_the_mailbox() {
+    let mut world = ended(vec![sleep(3000, 7), sleep(3001, 8)]);
+    world.apply(invoked(invoke(2, flow_on("k"))));
+    world.apply(Body::Control(restart(10)));
+    assert_eq!((world.status(id(50)), world.row(id(50)).open_sleeps), ("pending", 2));
+    world.at(3001).apply(fire());
+    let row = world.row(id(50));
+    assert_eq!((row.open_sleeps, &world.codes(id(50))[10..]), (0, &[Code::SLEEP_DONE, Code::SLEEP_DONE][..]));
+    world.append(id(2), vec![output("x"), end()]);
+    world.append(id(50), vec![output("again"), end()]);
+    assert_eq!(world.status(id(50)), "completed");
+}
+
 #[test]
 fn it_waits_for_its_key() {
     let mut world = ended(vec![]);
