@@ -4,7 +4,7 @@ use abide_model::command::{Access, Body, Control, Form, Invoke, Target, Verb};
 use abide_model::effect::{Answer, Effect};
 use abide_model::id::InvocationId;
 use abide_model::protocol::{Code, Notification, NotificationId, SignalId};
-use abide_model::table::{Journals, Mailboxes};
+use abide_model::table::{CompletionRow, Completions, Journals, Mailboxes, Table};
 use bytes::Bytes;
 
 use crate::testing::*;
@@ -174,13 +174,12 @@ fn a_journal_that_is_gone_cannot_be_restarted() {
 
 #[test]
 fn runs_of_workflows_and_edits_are_not_restarted() {
-    for target in [
-        Target { access: Access::Workflow as i32, ..plain_flow() },
-        Target { access: Access::Workflow as i32, key: Some("w".into()), ..plain_flow() },
-    ] {
-        let mut world = World::new();
-        world.apply(invoked(keyed(1, target)));
-        world.append(id(1), vec![output("x"), end()]);
+    for target in
+        [Target { access: Access::Workflow as i32, ..flow_on("w") }, Target { form: Form::Edit as i32, ..turn_on("k") }]
+    {
+        let mut world = ended(vec![]);
+        let row = CompletionRow { target: Some(target), ..world.completion(id(1)) };
+        world.rows.0.insert(Completions::encode_key(&id(1)), Completions::encode_value(&row));
         assert_eq!(refused(&mut world, restart(1)).0, 422);
     }
 }
