@@ -10,7 +10,7 @@ use abide_model::command::{Body, Deliver, Invoke, Next, OutboxAck, Target, Verb}
 use abide_model::effect::Effect;
 use abide_model::id::{InvocationId, ObjectId, PartitionId, PartitionKey};
 use abide_model::protocol::SignalId;
-use abide_model::table::{Invocations, Outbox};
+use abide_model::table::{Invocations, Outbox, Status};
 use proptest::prelude::*;
 
 use crate::testing::*;
@@ -230,6 +230,7 @@ impl Cluster {
             0 => order(id, Verb::Kill),
             1 | 2 => order(id, Verb::Cancel),
             3 => order(id, Verb::Resume),
+            4 | 5 => order(id, Verb::Pause),
             _ => signal(id, SignalId::Index(17)),
         };
         self.propose(home(id), body);
@@ -254,6 +255,7 @@ impl Cluster {
             }
             if round.is_multiple_of(4) {
                 self.now += 100;
+                self.resume_all();
                 for node in &mut self.nodes {
                     node.log.push_back((0, fire()));
                 }
@@ -264,6 +266,17 @@ impl Cluster {
         }
         let left = self.nodes.iter().flat_map(|node| node.world.rows.all::<Invocations>());
         panic!("work is left over: {:#?}", left.collect::<Vec<_>>());
+    }
+
+    /// The operator goes home and leaves nothing paused.
+    fn resume_all(&mut self) {
+        for node in &mut self.nodes {
+            for (id, row) in node.world.rows.all::<Invocations>() {
+                if matches!(row.status, Some(Status::Paused(_))) {
+                    node.log.push_back((0, order(id, Verb::Resume)));
+                }
+            }
+        }
     }
 
     fn is_quiet(&self) -> bool {

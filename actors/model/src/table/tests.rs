@@ -1,9 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::command::{Access, Form, StateVersion, Target};
+use crate::command::{Access, Form, Next, ScheduleDefinition, StateVersion, Target};
 use crate::id::PartitionKey;
-use crate::protocol::Failure;
+use crate::protocol::{Failure, Header};
 
 fn id(n: u64) -> InvocationId {
     InvocationId { partition_key: PartitionKey(n), unique: u128::from(n) }
@@ -101,6 +101,84 @@ fn golden_values() {
     );
     let completion = CompletionRow { created_at: 1, completed_at: 2, expires_at: 3, ..CompletionRow::default() };
     assert_eq!(Completions::encode_value(&completion).as_ref(), [1, 24, 1, 32, 2, 40, 3]);
+}
+
+/// Keys and values of the tables of failures, letters and schedules: these bytes must never change.
+#[test]
+fn golden_failures_letters_and_schedules() {
+    let mut invocation = vec![0, 0, 0, 0, 0, 0, 0, 7];
+    invocation.extend([0; 15]);
+    invocation.push(7);
+    assert_eq!(Failures::encode_key(&id(7)).as_ref(), [&[0x0E], &invocation[..]].concat());
+    assert_eq!(Letters::encode_key(&("A".into(), 258)).as_ref(), [0x0F, b'A', 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]);
+    assert_eq!(LetterBounds::encode_key(&"A".into()).as_ref(), [0x10, b'A', 0, 0]);
+    let schedule = ScheduleId::from_invocation(id(7));
+    assert_eq!(Schedules::encode_key(&schedule).as_ref(), [&[0x11], &invocation[..]].concat());
+    assert_eq!(Schedules::decode_key(&Schedules::encode_key(&schedule)).unwrap(), schedule);
+    let timer = TimerKey { due: Millis(3), kind: TimerKind::Schedule, invocation: id(7), completion: 0 };
+    assert_eq!(
+        Timers::encode_key(&timer).as_ref(),
+        [&[0x08, 0, 0, 0, 0, 0, 0, 0, 3, 5], &invocation[..], &[0, 0, 0, 0]].concat()
+    );
+
+    let attempt = FailedAttempt {
+        attempt: 1,
+        at: 2,
+        failure: Some(Failure::new(500, "x")),
+        journal_len: 3,
+        next: Some(Next::RetryAfter(4)),
+    };
+    let failures = FailuresRow { attempts: vec![attempt], total: 5 };
+    assert_eq!(
+        Failures::encode_value(&failures).as_ref(),
+        [1, 0x0a, 16, 8, 1, 16, 2, 0x1a, 6, 8, 244, 3, 0x12, 1, b'x', 32, 3, 48, 4, 16, 5]
+    );
+    let letter = LetterRow {
+        invocation: Bytes::from_static(&[9]),
+        target: Some(Target { service: "S".into(), ..Target::default() }),
+        input: Bytes::from_static(b"i"),
+        headers: vec![Header { key: "k".into(), value: "v".into() }],
+        failure: Some(Failure::new(500, "x")),
+        created_at: 1,
+        failed_at: 2,
+        attempt: 3,
+        invoked_by: Bytes::from_static(&[8]),
+        retention_ms: 4,
+        journal_retention_ms: 5,
+        state_ttl_ms: 6,
+    };
+    assert_eq!(
+        Letters::encode_value(&letter).as_ref(),
+        [
+            1, 0x0a, 1, 9, 0x12, 3, 0x0a, 1, b'S', 0x1a, 1, b'i', 0x22, 6, 0x0a, 1, b'k', 0x12, 1, b'v', 0x2a, 6, 8,
+            244, 3, 0x12, 1, b'x', 48, 1, 56, 2, 64, 3, 0x4a, 1, 8, 80, 4, 88, 5, 96, 6
+        ]
+    );
+    let bounds = LetterBoundsRow { next: 3, count: 2, dropped: 1 };
+    assert_eq!(LetterBounds::encode_value(&bounds).as_ref(), [1, 8, 3, 16, 2, 24, 1]);
+    let schedule = ScheduleRow {
+        definition: Some(ScheduleDefinition { name: "n".into(), ..ScheduleDefinition::default() }),
+        due: 1,
+        firing: true,
+        paused: true,
+        created_at: 2,
+        modified_at: 3,
+        runs: 4,
+        skipped: 5,
+        last_run_at: 6,
+        last_run: Bytes::from_static(&[9]),
+        active: vec![Bytes::from_static(&[8])],
+        failed: 7,
+        last_fault: "f".into(),
+        life: 8,
+    };
+    assert_eq!(
+        Schedules::encode_value(&schedule).as_ref(),
+        [
+            1, 0x0a, 3, 0x0a, 1, b'n', 16, 1, 24, 1, 32, 1, 40, 2, 48, 3, 56, 4, 64, 5, 72, 6, 0x52, 1, 9, 0x5a, 1, 8,
+            96, 7, 0x6a, 1, b'f', 112, 8
+        ]
+    );
 }
 
 #[test]
