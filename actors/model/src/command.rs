@@ -914,4 +914,45 @@ mod tests {
         let catch_ups = [CatchUp::Skip, CatchUp::One, CatchUp::All].map(|catch_up| catch_up as i32);
         assert_eq!((overlaps, catch_ups), ([0, 1, 2], [0, 1, 2]));
     }
+
+    /// The commands and inputs that later builds brought; these bytes must never change.
+    #[test]
+    fn golden_later_fields() {
+        let invoke = Invoke {
+            target: Some(Target { access: Access::Workflow as i32, workflow: true, ..Target::default() }),
+            sink: Some(Sink { caller: Bytes::from_static(&[7]), completion: 2, code: 0xFFFF, life: 3 }),
+            chain: vec![Holder { service: "S".into(), key: "k".into(), invocation: Bytes::from_static(&[7]) }],
+            journal_retention_ms: 2,
+            state_ttl_ms: 3,
+            one_way: true,
+            schedule: "s".into(),
+            restarted_from: Bytes::from_static(&[9]),
+            ..Invoke::default()
+        };
+        let expected = [
+            1, 0x12, 4, 32, 2, 48, 1, 0x42, 11, 0x0a, 1, 7, 16, 2, 24, 0xff, 0xff, 3, 32, 3, 0x52, 9, 0x0a, 1, b'S',
+            0x12, 1, b'k', 0x1a, 1, 7, 88, 2, 96, 3, 104, 1, 0x72, 1, b's', 0x7a, 1, 9,
+        ];
+        assert_eq!(codec::encode(&invoke).as_ref(), expected);
+        assert_eq!(codec::decode::<Invoke>("an invocation", &Bytes::copy_from_slice(&expected)), Ok(invoke));
+
+        let append = Append { term: 1, life: 2, version: "v".into(), ..Append::default() };
+        assert_eq!(append.encode_to_vec(), [16, 1, 48, 2, 0x3a, 1, b'v']);
+        let failed = AttemptFailed { life: 2, uncounted: true, next: Some(Next::Pause(true)), ..Default::default() };
+        assert_eq!(failed.encode_to_vec(), [56, 1, 72, 2, 80, 1]);
+        assert_eq!(Turn { life: 2, ..Turn::default() }.encode_to_vec(), [64, 2]);
+
+        // The input of an edit is without an envelope: it lies in a journal entry, which has one.
+        let edit = StateEdit {
+            expected: Some(StateVersion { version: 4, writer: 3 }),
+            replace: true,
+            changes: vec![
+                FieldChange { field: "a".into(), value: Some(Bytes::new()) },
+                FieldChange { field: "b".into(), value: None },
+            ],
+        };
+        let expected = [0x0a, 4, 8, 4, 16, 3, 16, 1, 0x1a, 5, 0x0a, 1, b'a', 0x12, 0, 0x1a, 3, 0x0a, 1, b'b'];
+        assert_eq!(edit.encode_to_vec(), expected);
+        assert_eq!(StateEdit::decode(&expected[..]), Ok(edit));
+    }
 }

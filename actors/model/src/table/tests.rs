@@ -1,9 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::command::{Access, Form, Next, ScheduleDefinition, StateVersion, Target};
+use crate::command::{Access, Form, Holder, Next, ScheduleDefinition, Sink, StateVersion, Target};
 use crate::id::PartitionKey;
-use crate::protocol::{Failure, Header};
+use crate::protocol::{Failure, Header, PromiseResult, Value};
 
 fn id(n: u64) -> InvocationId {
     InvocationId { partition_key: PartitionKey(n), unique: u128::from(n) }
@@ -177,6 +177,93 @@ fn golden_failures_letters_and_schedules() {
         [
             1, 0x0a, 3, 0x0a, 1, b'n', 16, 1, 24, 1, 32, 1, 40, 2, 48, 3, 56, 4, 64, 5, 72, 6, 0x52, 1, 9, 0x5a, 1, 8,
             96, 7, 0x6a, 1, b'f', 112, 8
+        ]
+    );
+}
+
+/// The tables for what workflows promise and for what is forgotten: these bytes must never change.
+#[test]
+fn golden_promises_and_expiries() {
+    let mut invocation = vec![0, 0, 0, 0, 0, 0, 0, 7];
+    invocation.extend([0; 15]);
+    invocation.push(7);
+    assert_eq!(
+        Promises::encode_key(&(object("W", "k"), "p".into())).as_ref(),
+        [0x0C, b'W', 0, 0, b'k', 0, 0, b'p', 0, 0]
+    );
+    let due = [0x0D, 0, 0, 0, 0, 0, 0, 0, 3];
+    let key = |what| Expiries::encode_key(&ExpiryKey { due: Millis(3), what });
+    assert_eq!(key(Expiry::Completion(id(7))).as_ref(), [&due[..], &[1], &invocation].concat());
+    assert_eq!(key(Expiry::Journal(id(7))).as_ref(), [&due[..], &[2], &invocation].concat());
+    assert_eq!(key(Expiry::State(object("A", "k"))).as_ref(), [&due[..], &[3, b'A', 0, 0, b'k', 0, 0]].concat());
+    for what in [Expiry::Completion(id(7)), Expiry::Journal(id(7)), Expiry::State(object("A", "k"))] {
+        let bytes = key(what.clone());
+        assert_eq!(Expiries::decode_key(&bytes).unwrap(), ExpiryKey { due: Millis(3), what });
+    }
+    let mut unknown = key(Expiry::Completion(id(7))).into_vec();
+    unknown[9] = 4;
+    assert!(Expiries::decode_key(&unknown).is_err());
+
+    let value = PromiseResult::Value(Value { content: Bytes::from_static(b"5") });
+    let completed = PromiseRow { result: Some(value), listeners: vec![], completed_at: 9 };
+    assert_eq!(Promises::encode_value(&completed).as_ref(), [1, 0x12, 3, 0x0a, 1, b'5', 40, 9]);
+    let failure = PromiseResult::Failure(Failure::new(409, "x"));
+    let failed = PromiseRow { result: Some(failure), listeners: vec![], completed_at: 9 };
+    assert_eq!(Promises::encode_value(&failed).as_ref(), [1, 0x1a, 6, 8, 0x99, 3, 0x12, 1, b'x', 40, 9]);
+    let sink = Sink { caller: Bytes::from_static(&[7]), completion: 2, code: 0x8009, life: 3 };
+    let open = PromiseRow { listeners: vec![sink], ..PromiseRow::default() };
+    assert_eq!(Promises::encode_value(&open).as_ref(), [1, 0x22, 11, 0x0a, 1, 7, 16, 2, 24, 0x89, 0x80, 2, 32, 3]);
+    assert_eq!(Expiries::encode_value(&Empty {}).as_ref(), [1]);
+}
+
+/// Fields that came after the first build: these bytes must never change.
+#[test]
+fn golden_later_fields() {
+    let object = ObjectRow { state_ttl_ms: 300, expiry_due: 6, expires_at: 7, ..ObjectRow::default() };
+    assert_eq!(Objects::encode_value(&object).as_ref(), [1, 32, 7, 40, 0xac, 2, 48, 6]);
+    let target =
+        Target { workflow: true, access: Access::Workflow as i32, form: Form::Edit as i32, ..Target::default() };
+    let holder = Holder { service: "S".into(), key: "k".into(), invocation: Bytes::from_static(&[7]) };
+    let row = InvocationRow {
+        target: Some(target.clone()),
+        life: 1,
+        chain: vec![holder],
+        journal_retention_ms: 2,
+        state_ttl_ms: 3,
+        one_way: true,
+        version: Some(String::new()),
+        schedule: "s".into(),
+        restarted_from: Bytes::from_static(&[9]),
+        has_failures: true,
+        ..InvocationRow::default()
+    };
+    assert_eq!(
+        Invocations::encode_value(&row).as_ref(),
+        [
+            1, 0x0a, 6, 32, 2, 40, 2, 48, 1, 0xa0, 1, 1, 0xaa, 1, 9, 0x0a, 1, b'S', 0x12, 1, b'k', 0x1a, 1, 7, 0xb0, 1,
+            2, 0xb8, 1, 3, 0xc0, 1, 1, 0xca, 1, 0, 0xd2, 1, 1, b's', 0xda, 1, 1, 9, 0xe0, 1, 1
+        ]
+    );
+    let completion = CompletionRow {
+        idempotency_key: Some("i".into()),
+        invoked_by: Bytes::from_static(&[7]),
+        journal_len: 1,
+        journal_expires_at: 2,
+        attempt: 3,
+        version: "v".into(),
+        schedule: "s".into(),
+        restarted_from: Bytes::from_static(&[9]),
+        state_ttl_ms: 4,
+        retention_ms: 5,
+        journal_retention_ms: 6,
+        one_way: true,
+        ..CompletionRow::default()
+    };
+    assert_eq!(
+        Completions::encode_value(&completion).as_ref(),
+        [
+            1, 0x32, 1, b'i', 0x3a, 1, 7, 64, 1, 72, 2, 80, 3, 0x5a, 1, b'v', 0x62, 1, b's', 0x6a, 1, 9, 112, 4, 120,
+            5, 128, 1, 6, 136, 1, 1
         ]
     );
 }
