@@ -33,6 +33,13 @@ impl Desk {
         }
     }
 
+    async fn ask_itself(&mut self, cx: &mut Flow) -> Result<String, Terminal> {
+        match cx.object::<Desk>(cx.key()).ask().await {
+            Err(CallError::Deadlock { cycle }) => Ok(cycle),
+            other => other.or_terminal(),
+        }
+    }
+
     fn tickets(&self, _cx: &Read) -> Vec<String> {
         self.tickets.clone()
     }
@@ -125,5 +132,14 @@ async fn sends_wait_for_their_time() {
     desk.later("never".to_owned()).send_at(Millis(u64::MAX / 4)).await.unwrap();
     desk.later("past".to_owned()).send_at(Millis(1)).await.unwrap();
     assert_eq!(tickets(&client, "a", 1).await, ["past"]);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_itself_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path()).await;
+    let answer = tokio::time::timeout(Duration::from_secs(10), node.client().object::<Desk>("a").ask_itself().call());
+    assert_eq!(answer.await.unwrap().unwrap(), "Desk/a → Desk/a");
     node.stop().await;
 }
