@@ -88,6 +88,9 @@ fn refused(id: Option<InvocationId>, error: EngineError) -> TransportError {
             Refusal::Overloaded | Refusal::MailboxFull | Refusal::ShuttingDown => {
                 TransportError::Overloaded { message, retry_after: None }
             }
+            Refusal::RateLimited { retry_after } => {
+                TransportError::Overloaded { message, retry_after: Some(retry_after) }
+            }
             Refusal::OutcomeUnknown => TransportError::OutcomeUnknown { id, message },
             Refusal::NotFound => TransportError::NotFound { message },
             Refusal::Invalid(failure) => {

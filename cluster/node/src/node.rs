@@ -139,7 +139,8 @@ impl Node {
         })?;
         is_ready.recv().map_err(|_| StartError::DriverGone)?;
 
-        let engine = Engine::new(registry.clone(), driver.clone(), host.handle(), partitions, retention_ms(config));
+        let engine =
+            Engine::new(registry.clone(), driver.clone(), host.handle(), partitions, (&config.retention).into());
         let (stop, health) = (Stop::default(), Health::default());
         let (ingress, admin) = (at_ingress.addr(), at_admin.addr());
         let settings = ingress::Settings::from(&config.ingress);

@@ -8,7 +8,9 @@ use abide_model::command::OutcomeKind;
 use abide_storage::{CommitOutcome, MemLog, MemState};
 
 use super::*;
-use crate::engine::{Engine, InvokeRequest};
+use crate::engine::{Engine, InvokeRequest, Order, Retention};
+
+const RETENTION: Retention = Retention { completed_ms: 60_000, journal_ms: 0, workflow_ms: 60_000 };
 
 #[object]
 struct Counter {
@@ -71,7 +73,7 @@ impl World {
         let (ready, is_ready) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || driver.run(|| drop(ready)));
         let _ = is_ready.recv();
-        let engine = Engine::new(registry, handle.clone(), host.handle(), partitions, 60_000);
+        let engine = Engine::new(registry, handle.clone(), host.handle(), partitions, RETENTION);
         Self { log, state, engine, host, handle, thread }
     }
 
@@ -250,7 +252,7 @@ fn a_read_is_answered_after_a_cancellation_behind_the_head() {
     assert_eq!(world.value("a"), 0);
     let (_, flow) = world.engine.call(World::request("a", "slowly", "7", None)).unwrap();
     let queued = runtime.block_on(world.engine.send(World::request("a", "add", "1", None))).unwrap();
-    let answer = runtime.block_on(world.engine.control(queued.invocation, abide_model::command::Verb::Cancel)).unwrap();
+    let answer = runtime.block_on(world.engine.control(queued.invocation, Order::Cancel)).unwrap();
     assert_eq!(answer, abide_model::effect::Answer::Done);
     let (_, read) = world.engine.call(World::request("a", "get", "", None)).unwrap();
     assert!(read.blocking_recv().unwrap().is_ok());

@@ -27,6 +27,8 @@ pub(super) enum Route<'a> {
     Lookup,
     /// `/restate/awakeables/{id}/resolve|reject`, `/restate/a/…`.
     Awakeable { id: Cow<'a, str>, resolve: bool },
+    /// `/restate/invocation/{id}/signal/{name}`; not in the reference.
+    Signal { id: Cow<'a, str>, name: Cow<'a, str> },
     /// `/restate/health`.
     Health,
 }
@@ -132,6 +134,9 @@ fn reserved<'a>(segments: &[&'a str], kind: impl Fn(&str) -> Option<Kind>) -> Re
         ["workflow", name, key, verb] => {
             let of = Target::Workflow { name: decode(name)?, key: decode(key)? };
             wait(verb).map(|wait| Route::Result { of, wait })
+        }
+        ["invocation", id, "signal", name] if wait(name).is_none() => {
+            Some(Route::Signal { id: decode(id)?, name: decode(name)? })
         }
         ["invocation", ref target @ .., verb] => {
             let of = match *target {

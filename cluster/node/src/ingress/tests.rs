@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use abide_host::port::{Completion, Refusal};
-use abide_model::command::{Access, Form, Outcome, Verb};
+use abide_model::command::{Access, Form, Outcome};
 use abide_model::effect::Answer as Verdict;
 use abide_model::id::{InvocationId, Millis, PartitionKey};
 use abide_model::protocol::Failure;
@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::backend::Pending;
-use crate::engine::{Accepted, EngineError, InvocationDetails};
+use crate::engine::{Accepted, EngineError};
 
 /// An engine that answers by the handler's name and remembers what it was asked.
 #[derive(Clone, Default)]
@@ -55,7 +55,7 @@ impl Fake {
     }
 }
 
-impl Backend for Fake {
+impl Requests for Fake {
     fn call(&self, request: InvokeRequest) -> Result<(InvocationId, Pending), EngineError> {
         let id = some_id();
         let (responder, receiver) = oneshot::channel();
@@ -113,14 +113,6 @@ impl Backend for Fake {
     ) -> Result<Verdict, EngineError> {
         self.asked(|asked| asked.signals.push((target, signal, result)));
         Ok(if target == some_id() { Verdict::Appended } else { Verdict::NotFound })
-    }
-
-    async fn control(&self, _: InvocationId, _: Verb) -> Result<Verdict, EngineError> {
-        Ok(Verdict::Done)
-    }
-
-    async fn describe(&self, _: InvocationId) -> Result<Option<InvocationDetails>, EngineError> {
-        Ok(None)
     }
 
     fn clock(&self) -> Millis {

@@ -102,7 +102,7 @@ async fn errors_of_the_ingress() {
         ("POST /restate/attach", 400, "AB0400", "bad target"),
         ("GET /restate/invocation/Nobody/h/i/attach", 404, "AB0404", "`Nobody`"),
         ("GET /restate/invocation/Greeter/nothing/i/attach", 404, "AB0404", "`nothing`"),
-        ("GET /restate/invocation/Counter/add/i/attach", 400, "AB0400", "needs a key"),
+        ("GET /restate/invocation/Counter/add/i/attach", 400, "AB0400", "name one"),
         ("GET /restate/workflow/Nobody/k/attach", 404, "AB0404", "`Nobody`"),
         ("GET /restate/workflow/Counter/k/output", 400, "AB0400", "not a workflow"),
         ("POST /Greeter/refuse", 429, "AB0429", "try again later"),
