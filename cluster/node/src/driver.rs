@@ -443,4 +443,4 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -445,3 +445,6 @@ fn found<T>(id: InvocationId, result: Result<T, Refusal>) -> Result<T, EngineErr
         refusal => EngineError::Refused(refusal),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,6 +82,10 @@ fn visit<T: Table>(
     budget: &mut Budget,
     mut visit: impl FnMut(T::Key, T::Value) -> Result<ControlFlow<()>, ReadError>,
 ) -> Result<Option<Box<[u8]>>, ReadError> {
+    // A cursor may stand behind the end: it comes from outside.
+    if from >= to {
+        return Ok(None);
+    }
     let mut result = Ok(None);
     view.scan_raw(from, to, &mut |key, value| {
         let left = budget.take(key.len() + value.len());

@@ -4,6 +4,7 @@ mod bulk;
 mod invocations;
 mod letters;
 mod orders;
+mod real;
 mod state;
 
 use std::sync::Mutex;

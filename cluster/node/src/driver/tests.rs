@@ -46,13 +46,22 @@ impl Counter {
         self.value += first;
         Ok(self.value)
     }
+
+    async fn wait(&mut self, cx: &mut Flow) -> Result<String, Terminal> {
+        cx.signal::<String>("go").await
+    }
+
+    #[handler(retry(max_attempts = 1, exhausted = "pause"))]
+    async fn stumble(&mut self, cx: &mut Flow) -> Result<i64, Terminal> {
+        cx.run("fall", || async { Err::<i64, _>(StepError::from(std::io::Error::other("no ground"))) }).await
+    }
 }
 
 /// A node without doors.
-struct World {
+pub(crate) struct World {
     log: MemLog,
     state: Arc<MemState>,
-    engine: Engine,
+    pub(crate) engine: Engine,
     host: Host,
     handle: DriverHandle,
     thread: JoinHandle<Result<(), Fatal>>,
@@ -77,7 +86,7 @@ impl World {
         Self { log, state, engine, host, handle, thread }
     }
 
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::start(MemLog::new(), MemState::new(), 1 << 20)
     }
 
@@ -93,13 +102,13 @@ impl World {
         (self.log, (*self.state).clone())
     }
 
-    fn stop(self) -> Result<(), Fatal> {
+    pub(crate) fn stop(self) -> Result<(), Fatal> {
         self.host.stop();
         self.handle.stop();
         self.thread.join().unwrap()
     }
 
-    fn request(key: &str, handler: &str, input: &str, idempotency_key: Option<&str>) -> InvokeRequest {
+    pub(crate) fn request(key: &str, handler: &str, input: &str, idempotency_key: Option<&str>) -> InvokeRequest {
         InvokeRequest {
             service: "Counter".into(),
             handler: handler.into(),

@@ -145,23 +145,10 @@ mod tests {
     use std::sync::Arc;
 
     use abide_model::command::{Access, Form};
-    use abide_sdk::service::{
-        Executable, Fields, HandlerDescriptor, Instance, Kind, Options, ServiceDescriptor, StateError,
-    };
+    use abide_sdk::service::{HandlerDescriptor, Kind, Options, ServiceDescriptor};
 
     use super::*;
-
-    struct Bound(ServiceDescriptor);
-
-    impl Executable for Bound {
-        fn descriptor(&self) -> &ServiceDescriptor {
-            &self.0
-        }
-
-        fn instantiate(&self, _: &Fields) -> Result<Box<dyn Instance>, StateError> {
-            unreachable!("nothing is run")
-        }
-    }
+    use crate::engine::tests::Bound;
 
     fn per_second(count: u32) -> Option<Rate> {
         Some(Rate { count, per: Duration::from_secs(1) })

@@ -233,6 +233,7 @@ mod tests {
             ("/restate/lookup", Route::Lookup),
             ("/restate/awakeables/sign_1/resolve", Route::Awakeable { id: "sign_1".into(), resolve: true }),
             ("/restate/a/sign_1/reject", Route::Awakeable { id: "sign_1".into(), resolve: false }),
+            ("/restate/invocation/inv_1x/signal/a%20b", Route::Signal { id: "inv_1x".into(), name: "a b".into() }),
             ("/restate/health", Route::Health),
         ] {
             assert_eq!(parse(path, kind), Ok(route), "{path}");

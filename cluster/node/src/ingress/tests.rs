@@ -70,11 +70,15 @@ impl Requests for Fake {
             "again" => {
                 Ok(Completion { expires_at: Some(NOW), ..completed(id, Outcome::success(request.input.clone())) })
             }
+            "limited" => {
+                let retry_after = Duration::from_millis(2_001);
+                return Err(EngineError::Refused(Refusal::RateLimited { retry_after }));
+            }
             "refuse" => return Err(EngineError::Refused(Refusal::Overloaded)),
             "full" => Err(Refusal::MailboxFull),
             "stop" => Err(Refusal::ShuttingDown),
             "lost" => Err(Refusal::OutcomeUnknown),
-            "invalid" => Err(Refusal::Invalid(Failure::new(409, "not like that"))),
+            "invalid" | "run" => Err(Refusal::Invalid(Failure::new(409, "not like that"))),
             "vanish" => return Ok((id, receiver)),
             "wait" => {
                 self.asked(|asked| {
@@ -112,7 +116,11 @@ impl Requests for Fake {
         result: SignalResult,
     ) -> Result<Verdict, EngineError> {
         self.asked(|asked| asked.signals.push((target, signal, result)));
-        Ok(if target == some_id() { Verdict::Appended } else { Verdict::NotFound })
+        Ok(match target.unique {
+            7 => Verdict::Appended,
+            9 => Verdict::AlreadyCompleted,
+            _ => Verdict::NotFound,
+        })
     }
 
     fn clock(&self) -> Millis {
@@ -123,7 +131,7 @@ impl Requests for Fake {
 fn service(name: &str, kind: Kind, handlers: &[&str]) -> ServiceDescriptor {
     let handler = |name: &&str| HandlerDescriptor {
         name: (*name).to_owned(),
-        access: Access::Exclusive,
+        access: if *name == "run" { Access::Workflow } else { Access::Exclusive },
         form: Form::Turn,
         options: Options::default(),
         public: *name != "hidden",
@@ -167,9 +175,13 @@ impl Door {
         let stop = Stop::default();
         let handlers = [
             "add", "echo", "fail", "again", "refuse", "full", "stop", "lost", "invalid", "vanish", "wait", "hidden",
-            "send",
+            "send", "limited",
         ];
-        let services = [service("Counter", Kind::Object, &handlers), service("Greeter", Kind::Service, &handlers)];
+        let services = [
+            service("Counter", Kind::Object, &handlers),
+            service("Greeter", Kind::Service, &handlers),
+            service("Signup", Kind::Workflow, &["run", "echo", "invalid"]),
+        ];
         let front = Front::new(engine.clone(), services.iter(), settings, health.clone());
         let served = tokio::spawn(front.serve(listener, settings, stop.clone(), drain));
         Self { addr, engine, health, stop, served }

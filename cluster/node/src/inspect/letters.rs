@@ -27,7 +27,7 @@ pub struct LetterAddress {
 pub struct Letter {
     /// Where it is.
     pub at: LetterAddress,
-    /// What it is. In lists without the input.
+    /// What it is. In lists without input and headers.
     pub row: LetterRow,
     /// Length of the input, in bytes.
     pub input_len: usize,
@@ -89,6 +89,7 @@ pub(crate) fn letters(
     let mut letters = Vec::new();
     let last = visit::<Letters>(view, &from, &to, &mut Budget::default(), |(service, seq), mut row| {
         let input_len = std::mem::take(&mut row.input).len();
+        row.headers = Vec::new();
         letters.push(Letter { at: LetterAddress { service, partition, seq }, row, input_len });
         Ok(if letters.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     })?;

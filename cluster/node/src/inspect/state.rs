@@ -12,7 +12,7 @@ use abide_model::table::{Objects, States, Table};
 use abide_model::view::{RawView, ReadError, View};
 use bytes::Bytes;
 
-use super::{BadCursor, Budget};
+use super::{BadCursor, Budget, visit};
 
 /// The applied state of an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,25 +97,14 @@ pub(crate) fn keys(
     if let Some(after) = after {
         from = from.max(of_object(&object(after)).prefix_bounds().1);
     }
-    let mut keys = Vec::new();
-    let mut budget = Budget::default();
-    loop {
-        // One row of each object, then behind all of its rows.
-        let mut found = None;
-        let mut left = true;
-        view.scan_raw(&from, &to, &mut |key, value| {
-            left = budget.take(value.len());
-            found = Some(States::decode_key(key));
-            ControlFlow::Break(())
-        })?;
-        let Some(row) = found else { return Ok((keys, false)) };
-        let (owner, _) = row?;
-        from = of_object(&owner).prefix_bounds().1;
-        keys.push(owner.key);
-        if keys.len() == limit || !left {
-            return Ok((keys, true));
+    let mut keys: Vec<String> = Vec::new();
+    let last = visit::<States>(view, &from, &to, &mut Budget::default(), |(owner, _), _| {
+        if keys.last() != Some(&owner.key) {
+            keys.push(owner.key);
         }
-    }
+        Ok(if keys.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    Ok((keys, last.is_some()))
 }
 
 fn of_object(object: &ObjectId) -> KeyWriter {

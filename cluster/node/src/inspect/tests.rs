@@ -31,6 +31,7 @@ impl RawView for Rows {
         to: &[u8],
         visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
+        assert!(from < to, "stores may panic when the bounds are the wrong way round");
         for (key, value) in &self.0 {
             if key.as_ref() >= from && key.as_ref() < to && visit(key, value).is_break() {
                 break;
@@ -154,6 +155,20 @@ fn a_look_is_bounded() {
 }
 
 #[test]
+fn a_cursor_behind_the_end_finds_nothing() {
+    let mut rows = Rows::default();
+    rows.put::<Invocations>(&id(1), &active(Status::Running(Empty {}), 0));
+    let last = InvocationId { partition_key: PartitionKey(u64::MAX), unique: u128::MAX };
+    for filter in ["", "key=a", "status=completed", &format!("id={}", id(1))] {
+        let plan = Plan::new(Filter::parse(filter).unwrap(), Millis(0));
+        for place in [Place::Active(last), Place::Completed(last)] {
+            let step = step(&rows, &plan, place, 10).unwrap();
+            assert!(step.found.is_empty() && step.next.is_none(), "{filter}");
+        }
+    }
+}
+
+#[test]
 fn cursors_of_others_are_refused() {
     for text in ["", "p", "p1", "p1.x", "p1.a", "p1.a.inv_1", "x.s", "p1.t.AAAA", "p1.t.!", "p1.s.s"] {
         assert!(text.parse::<Cursor>().is_err(), "{text}");
@@ -215,6 +230,8 @@ fn keys_with_state_are_listed_once() {
         assert_eq!(list("a\0", limit), ["a\0b"]);
         assert_eq!(list("c", limit), [""; 0]);
     }
+    assert_eq!(keys(&rows, "S", "a", Some("z"), 1).unwrap(), (vec![], false));
+    assert_eq!(keys(&rows, "S", "b", Some("a"), 1).unwrap(), (vec!["b".to_owned()], true));
     let state = object_state(&rows, &object("S", "a\0b")).unwrap();
     assert_eq!(state.fields.keys().collect::<Vec<_>>(), ["x", "y", "z"]);
     assert_eq!(object_state(&rows, &object("S", "none")).unwrap(), ObjectState::default());
@@ -242,6 +259,7 @@ fn letters_are_listed_by_service() {
         assert_eq!(list(Some("A"), limit), [("A".into(), 1), ("A".into(), 2)]);
         assert_eq!(list(Some("C"), limit), []);
     }
+    assert_eq!(letters(&rows, PartitionId(2), Some("A"), Some(&("Z".into(), 1)), 1).unwrap(), (vec![], None));
     let at = LetterAddress { service: "A".into(), partition: PartitionId(2), seq: 2 };
     assert_eq!(letter(&rows, &at).unwrap().unwrap().at, at);
     assert_eq!(letter(&rows, &LetterAddress { seq: 3, ..at }).unwrap(), None);
