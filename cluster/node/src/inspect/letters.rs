@@ -67,14 +67,17 @@ impl FromStr for LetterCursor {
     }
 }
 
-/// Letters of `service`, or of all, behind `after`, oldest first: at most `limit`, and the last one when there may be more.
+/// Some letters, and service and number of the last one when there may be more.
+pub(crate) type LetterPage = (Vec<Letter>, Option<(String, u64)>);
+
+/// Letters of `service`, or of all, behind `after`, oldest first: at most `limit`.
 pub(crate) fn letters(
     view: &dyn RawView,
     partition: PartitionId,
     service: Option<&str>,
     after: Option<&(String, u64)>,
     limit: usize,
-) -> Result<(Vec<Letter>, Option<(String, u64)>), ReadError> {
+) -> Result<LetterPage, ReadError> {
     let (mut from, to) = match service {
         Some(service) => {
             let mut prefix = KeyWriter::new(Letters::TAG);
