@@ -5,6 +5,7 @@
 //! budgets.
 
 pub mod app;
+pub mod expiry;
 pub mod facts;
 pub mod load;
 pub mod node;

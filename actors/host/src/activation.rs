@@ -126,6 +126,14 @@ impl<P: Port> Activation<P> {
         }
     }
 
+    /// Bytes of state in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.phase {
+            Phase::Ready(ready) => ready.bytes(),
+            Phase::Away | Phase::Loading { .. } => 0,
+        }
+    }
+
     /// After what time [`Input::Tick`] is wanted, because the partition's queue was full.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         self.retry

@@ -9,27 +9,52 @@ use abide_model::command::{Form, Next, Target};
 use abide_model::id::{Millis, PartitionId, PartitionKey};
 use abide_model::protocol::Failure;
 use abide_sdk::attempt::Clock;
-use abide_sdk::service::{Executable, HandlerDescriptor, Kind, Registry};
+use abide_sdk::service::{Executable, HandlerDescriptor, Kind, Options, Registry};
 
 use crate::clock::NodeClock;
 use crate::metrics::{ServiceMetrics, ShardMetrics};
 use crate::port::{Order, Port, Refusal, Refused};
 use crate::random::Random;
 use crate::settings::HostSettings;
+use crate::turn::Fault;
 
 /// A bound service with what the host keeps beside it.
 pub(crate) struct Service {
     pub(crate) executable: Arc<dyn Executable>,
     pub(crate) metrics: ServiceMetrics,
+    /// What holds for each handler.
+    options: Vec<Options>,
 }
 
 impl Service {
+    fn new(executable: &Arc<dyn Executable>) -> Self {
+        let descriptor = executable.descriptor();
+        Self {
+            executable: Arc::clone(executable),
+            metrics: ServiceMetrics::new(descriptor),
+            options: (0..descriptor.handlers.len()).map(|handler| descriptor.options_of(handler)).collect(),
+        }
+    }
+
+    /// What its handler number `handler` and the service say together.
+    pub(crate) fn options(&self, handler: usize) -> &Options {
+        &self.options[handler]
+    }
+
+    pub(crate) fn version(&self) -> &str {
+        &self.executable.descriptor().version
+    }
+
     pub(crate) fn handler(&self, handler: usize) -> &HandlerDescriptor {
         &self.executable.descriptor().handlers[handler]
     }
 
-    pub(crate) fn is_object(&self) -> bool {
-        self.executable.descriptor().kind == Kind::Object
+    pub(crate) fn is_keyed(&self) -> bool {
+        self.executable.descriptor().kind.is_keyed()
+    }
+
+    pub(crate) fn is_workflow(&self) -> bool {
+        self.executable.descriptor().kind == Kind::Workflow
     }
 
     /// The number of the handler that `target` names.
@@ -72,19 +97,23 @@ pub(crate) struct Env<P> {
     pub(crate) metrics: ShardMetrics,
     /// Set once, when the node begins to shut down: nothing new starts.
     pub(crate) draining: Cell<bool>,
+    /// Bytes of state that activated objects hold.
+    pub(crate) memory: Rc<Cell<usize>>,
     services: HashMap<String, Rc<Service>>,
+    /// Code of earlier versions, by service and version.
+    kept: HashMap<(String, String), Rc<Service>>,
     port: P,
 }
 
 impl<P: Port> Env<P> {
     pub(crate) fn new(registry: &Registry, port: P, settings: HostSettings, shard: usize) -> Self {
-        let services = registry.services().map(|executable| {
-            let descriptor = executable.descriptor();
-            let metrics = ServiceMetrics::new(descriptor);
-            (descriptor.name.clone(), Rc::new(Service { executable: Arc::clone(executable), metrics }))
-        });
+        let services = registry.services().map(Service::new);
+        let kept = registry.kept().map(Service::new);
+        let name = |service: &Service| service.executable.descriptor().name.clone();
         Self {
-            services: services.collect(),
+            services: services.map(|service| (name(&service), Rc::new(service))).collect(),
+            kept: kept.map(|old| ((name(&old), old.version().to_owned()), Rc::new(old))).collect(),
+            memory: Rc::default(),
             random: Random::new(settings.seed, shard),
             clock: Rc::new(NodeClock(settings.clock)),
             metrics: ShardMetrics::new(shard),
@@ -102,14 +131,30 @@ impl<P: Port> Env<P> {
         self.services.get(name)
     }
 
+    /// The code on which an invocation goes on: the version it is pinned to, or the current one.
+    ///
+    /// # Errors
+    /// A fault when this build has no such code.
+    pub(crate) fn code(&self, name: &str, handler: &str, pinned: Option<&str>) -> Result<&Rc<Service>, Fault> {
+        let current = self.service(name);
+        let found = match pinned {
+            None => return current.ok_or_else(|| Fault::mismatch(not_registered(name, handler))),
+            Some(version) => current
+                .filter(|current| current.version() == version)
+                .or_else(|| self.kept.get(&(name.to_owned(), version.to_owned()))),
+        };
+        found.ok_or_else(|| Fault::no_code(name, pinned.unwrap_or_default(), current.map(|current| current.version())))
+    }
+
     /// The partition of an object's key.
     pub(crate) fn partition_of(&self, key: &str) -> PartitionId {
         PartitionId::of(PartitionKey::of(key), self.settings.partitions)
     }
 
     /// What follows `failures` failed attempts (at least 1) of `handler`.
-    pub(crate) fn next(&self, handler: Option<&HandlerDescriptor>, failures: u32) -> Next {
-        let policy = handler.and_then(|handler| handler.options.retry.as_ref()).unwrap_or(&self.settings.retry);
+    pub(crate) fn next(&self, handler: Option<(&Service, usize)>, failures: u32) -> Next {
+        let own = handler.and_then(|(service, handler)| service.options(handler).retry.as_ref());
+        let policy = own.unwrap_or(&self.settings.retry);
         policy.after(failures.max(1), self.random.fraction())
     }
 

@@ -18,7 +18,7 @@ use abide_model::protocol::Failure;
 use abide_model::table::JournalRow;
 use abide_sdk::attempt::{Attempt, AttemptStart};
 
-use crate::env::{Env, not_registered};
+use crate::env::Env;
 use crate::event::StartAttempt;
 use crate::guard::{Guarded, catch};
 use crate::port::{Order, Port, Refusal};
@@ -176,10 +176,9 @@ fn set_active<P: Port>(env: &Env<P>, running: &Running) {
 }
 
 fn begin<P: Port>(env: &Env<P>, start: StartAttempt) -> Result<Guarded<Attempt>, Fault> {
-    let StartAttempt { work, failures, journal, fields, .. } = start;
+    let StartAttempt { work, failures, journal, fields, version, .. } = start;
     let target = work.target;
-    let service = env.service(&target.service);
-    let service = service.ok_or_else(|| Fault::mismatch(not_registered(&target.service, &target.handler)))?;
+    let service = env.code(&target.service, &target.handler, version.as_deref())?;
     let handler = service.resolve(&target).map_err(Fault::mismatch)?;
     let shared = target.access() == Access::Shared;
     let clock = Rc::clone(&env.clock);

@@ -26,6 +26,7 @@ pub struct MetricDoc {
 const ACTIVATIONS: &str = "abide_host_activations";
 const ACTIVATED: &str = "abide_host_activated_total";
 const PASSIVATED: &str = "abide_host_passivated_total";
+const EVICTED: &str = "abide_host_evicted_total";
 const MAILBOX_DEPTH: &str = "abide_host_mailbox_depth";
 const LOCAL_QUEUE_DEPTH: &str = "abide_host_local_queue_depth";
 const DIRECT_CALLS: &str = "abide_host_direct_calls_total";
@@ -42,6 +43,7 @@ pub const INVENTORY: &[MetricDoc] = &[
     doc(ACTIVATIONS, "gauge", &["shard"], "objects", "Objects in memory."),
     doc(ACTIVATED, "counter", &[], "objects", "Objects that were brought into memory."),
     doc(PASSIVATED, "counter", &[], "objects", "Objects that left memory because they were idle."),
+    doc(EVICTED, "counter", &[], "objects", "Objects that left memory before their time to make room for others."),
     doc(MAILBOX_DEPTH, "gauge", &["shard"], "calls", "Direct calls that wait for a handler thread."),
     doc(
         LOCAL_QUEUE_DEPTH,
@@ -67,7 +69,7 @@ pub const INVENTORY: &[MetricDoc] = &[
         "counter",
         &["kind"],
         "attempts",
-        "Attempts of turns and flows that ended without a result: panic, mismatch (journal or code), error.",
+        "Attempts of turns and flows that ended without a result: panic, mismatch (journal or code), error, no-code (of the pinned version).",
     ),
     doc(
         SPECULATION_REJECTED,
@@ -101,6 +103,7 @@ pub(crate) enum FailureKind {
     Panic,
     Mismatch,
     Error,
+    NoCode,
 }
 
 /// Handles of one shard.
@@ -108,6 +111,7 @@ pub(crate) struct ShardMetrics {
     pub(crate) activations: Gauge,
     pub(crate) activated: Counter,
     pub(crate) passivated: Counter,
+    pub(crate) evicted: Counter,
     pub(crate) mailbox_depth: Gauge,
     pub(crate) local_queue_depth: Gauge,
     pub(crate) calls_turn: Counter,
@@ -121,7 +125,7 @@ pub(crate) struct ShardMetrics {
     pub(crate) speculation_rejected: Counter,
     pub(crate) overloaded_object: Counter,
     pub(crate) overloaded_log: Counter,
-    failures: [Counter; 3],
+    failures: [Counter; 4],
 }
 
 impl ShardMetrics {
@@ -131,6 +135,7 @@ impl ShardMetrics {
             activations: gauge!(ACTIVATIONS, "shard" => shard.clone()),
             activated: counter!(ACTIVATED),
             passivated: counter!(PASSIVATED),
+            evicted: counter!(EVICTED),
             mailbox_depth: gauge!(MAILBOX_DEPTH, "shard" => shard.clone()),
             local_queue_depth: gauge!(LOCAL_QUEUE_DEPTH, "shard" => shard.clone()),
             calls_turn: counter!(DIRECT_CALLS, "result" => "turn"),
@@ -144,7 +149,7 @@ impl ShardMetrics {
             speculation_rejected: counter!(SPECULATION_REJECTED),
             overloaded_object: counter!(OVERLOADED, "bound" => "object"),
             overloaded_log: counter!(OVERLOADED, "bound" => "log"),
-            failures: ["panic", "mismatch", "error"].map(|kind| counter!(ATTEMPT_FAILURES, "kind" => kind)),
+            failures: ["panic", "mismatch", "error", "no-code"].map(|kind| counter!(ATTEMPT_FAILURES, "kind" => kind)),
         }
     }
 
@@ -152,6 +157,7 @@ impl ShardMetrics {
         let index = match kind {
             FailureKind::Panic => 0,
             FailureKind::Mismatch => 1,
+            FailureKind::NoCode => 3,
             FailureKind::Error => 2,
         };
         self.failures[index].increment(1);

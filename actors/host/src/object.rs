@@ -27,11 +27,16 @@ pub(crate) struct Inbox {
     is_idle: Cell<bool>,
     is_loading: Cell<bool>,
     waiting: Cell<usize>,
+    /// Bytes of state in memory, and those of all objects of the shard.
+    bytes: Cell<usize>,
+    memory: Rc<Cell<usize>>,
 }
 
 impl Inbox {
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant, memory: Rc<Cell<usize>>) -> Self {
         Self {
+            bytes: Cell::new(0),
+            memory,
             inputs: RefCell::default(),
             calls: Cell::new(0),
             waking: Cell::new(false),
@@ -72,6 +77,12 @@ impl Inbox {
         (self.is_idle.get() && self.inputs.borrow().is_empty()).then(|| self.used_at.get())
     }
 
+    /// Says how much state the object holds in memory now.
+    pub(crate) fn weigh(&self, bytes: usize) {
+        let before = self.bytes.replace(bytes);
+        self.memory.set(self.memory.get() - before + bytes);
+    }
+
     fn take(&self) -> VecDeque<Input> {
         self.waking.set(false);
         self.calls.set(0);
@@ -95,6 +106,7 @@ impl<P: Port> ObjectActor<P> {
         self.inbox.is_idle.set(self.activation.is_idle());
         self.inbox.is_loading.set(self.activation.is_loading());
         self.inbox.waiting.set(self.activation.waiting());
+        self.inbox.weigh(self.activation.bytes());
         if self.retry.is_none()
             && let Some(delay) = self.activation.retry_after()
         {

@@ -1,9 +1,11 @@
 //! What handlers send and call, resolved by the registry of this node into complete invocations.
 
-use abide_model::command::{FlowMessage, Invoke, Target};
+use std::time::Duration;
+
+use abide_model::command::{Access, FlowMessage, Invoke, Target};
 use abide_model::id::{InvocationId, Millis, PartitionKey};
 use abide_model::protocol::{Call, Code, Failure, Header, OneWayCall, RawMessage};
-use abide_sdk::service::Kind;
+use abide_sdk::service::{HandlerDescriptor, Kind};
 use abide_sdk::turn::OutgoingSend;
 use bytes::Bytes;
 
@@ -94,31 +96,25 @@ fn resolve<P: Port>(env: &Env<P>, caller: InvocationId, wish: Wish<'_>) -> Resul
     let unknown = || not_registered(wish.service, wish.handler);
     let service = env.service(wish.service).ok_or_else(unknown)?;
     let descriptor = service.executable.descriptor();
-    let handler = descriptor.handlers.iter().find(|known| known.name == wish.handler).ok_or_else(unknown)?;
-    let key = match (descriptor.kind, wish.key) {
+    let number = descriptor.handlers.iter().position(|known| known.name == wish.handler).ok_or_else(unknown)?;
+    let handler = service.handler(number);
+    let key = match (descriptor.kind, wish.key.clone()) {
         (Kind::Object | Kind::Workflow, Some(key)) => Some(key),
         (Kind::Object | Kind::Workflow, None) => {
             return Err(invalid(&format!("{} has keys: name one", wish.service)));
         }
-        (_, Some(key)) if !key.is_empty() => {
+        (Kind::Service, Some(key)) if !key.is_empty() => {
             return Err(invalid(&format!("{} has no keys, but was called with one", wish.service)));
         }
-        _ => None,
+        (Kind::Service, _) => None,
     };
-    if wish.idempotency_key.as_ref().is_some_and(String::is_empty) {
-        return Err(invalid("an idempotency key may not be empty"));
-    }
-    let id = match &wish.idempotency_key {
-        Some(idempotency_key) => InvocationId::idempotent(wish.service, key.as_deref(), wish.handler, idempotency_key),
-        None => {
-            let partition_key = match &key {
-                Some(key) => PartitionKey::of(key),
-                None => PartitionKey(env.random.u64()),
-            };
-            InvocationId::fresh(partition_key, env.now(), env.random.u128())
-        }
+    let id = id(env, &wish, handler, key.as_deref())?;
+    let options = service.options(number);
+    let default = match handler.access {
+        Access::Workflow => env.settings.workflow_retention_ms,
+        _ if wish.attachable || wish.idempotency_key.is_some() => env.settings.retention_ms,
+        _ => 0,
     };
-    let retained = wish.attachable || wish.idempotency_key.is_some();
     Ok(Invoke {
         id: Bytes::copy_from_slice(&id.to_bytes()),
         target: Some(Target {
@@ -127,17 +123,45 @@ fn resolve<P: Port>(env: &Env<P>, caller: InvocationId, wish: Wish<'_>) -> Resul
             key,
             access: handler.access.into(),
             form: handler.form.into(),
+            workflow: service.is_workflow(),
+            ..Target::default()
         }),
         input: wish.input,
         headers: wish.headers,
         execute_at: wish.execute_at.0,
-        retention_ms: if retained { env.settings.retention_ms } else { 0 },
+        retention_ms: if default == 0 { 0 } else { options.retention.map_or(default, millis) },
+        journal_retention_ms: options.journal_retention.map_or(env.settings.journal_retention_ms, millis),
+        state_ttl_ms: options.state_ttl.map_or(0, millis),
         idempotency_key: wish.idempotency_key,
-        sink: None,
         invoked_by: Bytes::copy_from_slice(&caller.to_bytes()),
         one_way: wish.one_way,
         ..Invoke::default()
     })
+}
+
+/// The id of an invocation: given by what it runs when that can run only once, by its idempotency key, or fresh.
+fn id<P: Port>(
+    env: &Env<P>,
+    wish: &Wish<'_>,
+    handler: &HandlerDescriptor,
+    key: Option<&str>,
+) -> Result<InvocationId, Failure> {
+    match (&wish.idempotency_key, handler.access) {
+        (Some(given), _) if given.is_empty() => Err(invalid("an idempotency key may not be empty")),
+        (Some(_), Access::Workflow) => {
+            Err(invalid(&format!("{}/{} runs once per key: it takes no idempotency key", wish.service, wish.handler)))
+        }
+        (None, Access::Workflow) => Ok(InvocationId::workflow(wish.service, key.unwrap_or_default())),
+        (Some(given), _) => Ok(InvocationId::idempotent(wish.service, key, wish.handler, given)),
+        (None, _) => {
+            let partition_key = key.map_or_else(|| PartitionKey(env.random.u64()), PartitionKey::of);
+            Ok(InvocationId::fresh(partition_key, env.now(), env.random.u128()))
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn invalid(text: &str) -> Failure {

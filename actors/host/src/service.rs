@@ -60,7 +60,7 @@ pub(crate) fn fail_call<P: Port>(
     env.metrics.calls_failed.increment(1);
     env.metrics.attempt_failed(fault.kind);
     let DirectCall { partition, invoke, responder } = call;
-    let next = env.next(Some(service.handler(handler)), 1);
+    let next = env.next(Some((service, handler)), 1);
     let body = Body::AttemptFailed(AttemptFailed {
         id: invoke.id.clone(),
         accept: Some(invoke),
@@ -91,7 +91,7 @@ pub(crate) fn start<P: Port>(env: &Rc<Env<P>>, start: StartAttempt) {
         Ok(end) => Body::Turn(end.record(work.id, work.life, None)),
         Err(fault) => {
             env.metrics.attempt_failed(fault.kind);
-            let handler = resolved.ok().map(|(service, handler)| service.handler(handler));
+            let handler = resolved.ok().map(|(service, handler)| (&**service, handler));
             Body::AttemptFailed(AttemptFailed {
                 id: Bytes::copy_from_slice(&work.id.to_bytes()),
                 accept: None,
@@ -135,7 +135,7 @@ fn run<P: Port>(
     request: &Request<'_>,
 ) -> Result<End, Fault> {
     let mut instance = turn::instantiate(service, fields)?;
-    let ended = if service.is_object() {
+    let ended = if service.is_keyed() {
         turn::read(env, service, &instance, handler, request).map(|value| (value, Vec::new()))
     } else {
         turn::run(env, service, &mut instance, fields, handler, request).map(|done| (done.value, done.sends))

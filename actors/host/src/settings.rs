@@ -35,6 +35,17 @@ pub struct HostSettings {
     pub retry: RetryPolicy,
     /// How long results that may be asked for later are kept, in ms. Default 24 h.
     pub retention_ms: u64,
+    /// How long result, state and promises of a workflow are kept after its end, in ms. Default 24 h.
+    pub workflow_retention_ms: u64,
+    /// How long journals of completed invocations are kept, in ms. Default 0.
+    pub journal_retention_ms: u64,
+    /// After this long a flow whose code is not in this build is looked at again. Default 60 s.
+    pub code_wait: Duration,
+    /// Most objects in memory; beyond, idle ones leave it before their time, those that were used longest ago first.
+    /// Objects that have something to do do not. Default 20,000.
+    pub objects: usize,
+    /// Most bytes of state that objects in memory hold; as `objects`. Default 64 MiB.
+    pub object_bytes: usize,
     /// The clock by which sleeps and delays are reckoned; has to be the node's. Default: the operating system's.
     pub clock: fn() -> Millis,
     /// Makes fresh ids and jitter repeatable, for tests. Default: from the operating system.
@@ -55,6 +66,11 @@ impl Default for HostSettings {
             stop_timeout: Duration::from_secs(5),
             retry: RetryPolicy::default(),
             retention_ms: abide_model::limits::RETENTION_DEFAULT_MS,
+            workflow_retention_ms: abide_model::limits::RETENTION_DEFAULT_MS,
+            journal_retention_ms: 0,
+            code_wait: Duration::from_secs(60),
+            objects: 20_000,
+            object_bytes: 64 << 20,
             clock: crate::clock::system,
             seed: None,
         }
@@ -69,6 +85,8 @@ impl HostSettings {
             (self.threads == 0, "threads must be at least 1"),
             (self.mailbox == 0, "mailbox must be at least 1"),
             (self.local_queue == 0, "local_queue must be at least 1"),
+            (self.objects == 0, "objects must be at least 1"),
+            (self.object_bytes == 0, "object_bytes must be at least 1"),
             (self.mirror == 0, "mirror must be at least 1"),
             (self.idle.is_zero(), "idle must be more than 0"),
             (self.load_timeout.is_zero(), "load_timeout must be more than 0"),

@@ -52,6 +52,7 @@ pub(crate) struct Shard<P: Port> {
     _running: tokio::sync::oneshot::Sender<()>,
 }
 
+/// An object in memory; what it holds is released with it.
 struct Object<P: Port> {
     addr: Addr<ObjectActor<P>>,
     inbox: Rc<Inbox>,
@@ -80,11 +81,11 @@ impl<P: Port> Shard<P> {
         let Some(service) = self.env.service(&target.service).cloned() else {
             return self.refuse(call, Refusal::NotFound);
         };
-        if !service.is_object() {
+        if !service.is_keyed() {
             return service::call(&self.env, &service, id, *call);
         }
         let Some(key) = &target.key else {
-            let text = format!("{} is an object and needs a key", target.service);
+            let text = format!("{} has keys: name one", target.service);
             return self.refuse(call, Refusal::Invalid(Failure::new(400, text)));
         };
         if let Some(object) = self.find(&target.service, key) {
@@ -216,13 +217,36 @@ impl<P: Port> Shard<P> {
     }
 
     fn activate(&mut self, id: ObjectId, service: &Rc<Service>, input: Input) {
-        let inbox = Rc::new(Inbox::new(Instant::now()));
+        self.make_room();
+        let inbox = Rc::new(Inbox::new(Instant::now(), Rc::clone(&self.env.memory)));
         let (env, service) = (Rc::clone(&self.env), Rc::clone(service));
         let addr = ObjectActor::new(env, id.clone(), service, Rc::clone(&inbox)).start();
         let object = Object { addr, inbox };
         object.tell(input);
         self.objects.entry(id.service).or_default().insert(id.key, object);
         self.live += 1;
+    }
+
+    /// Lets objects go before their time when there are as many, or as large ones, as there may be: a quarter of the
+    /// idle ones at once, so that looking for them costs each new object little.
+    fn make_room(&mut self) {
+        let settings = &self.env.settings;
+        if self.live < settings.objects && self.env.memory.get() < settings.object_bytes {
+            return;
+        }
+        let all = self.objects.values().flat_map(HashMap::values);
+        let mut idle: Vec<_> = all.filter_map(|object| object.inbox.idle_since()).collect();
+        if idle.is_empty() {
+            return;
+        }
+        let quarter = idle.len() / 4;
+        let limit = *idle.select_nth_unstable(quarter).1;
+        let before = self.live;
+        for objects in self.objects.values_mut() {
+            objects.retain(|_, object| object.inbox.idle_since().is_none_or(|since| since > limit));
+        }
+        self.live = self.objects.values().map(HashMap::len).sum();
+        self.env.metrics.evicted.increment((before - self.live) as u64);
     }
 
     /// Lets idle objects go, and wakes those that may wait in vain.
@@ -263,6 +287,13 @@ impl<P: Port> Object<P> {
     /// bring about.
     fn tell(&self, input: Input) -> bool {
         !self.inbox.push(input) || self.addr.try_send(Wake).is_ok()
+    }
+}
+
+impl<P: Port> Drop for Object<P> {
+    fn drop(&mut self) {
+        // Its actor ends a moment later, and has nothing to do any more.
+        self.inbox.weigh(0);
     }
 }
 

@@ -46,6 +46,7 @@ fn target(service: &str, key: Option<&str>, handler: &str, access: Access, form:
         key: key.map(str::to_owned),
         access: access.into(),
         form: form.into(),
+        ..Target::default()
     }
 }
 

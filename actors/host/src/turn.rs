@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use abide_model::command::{FieldChange, Invoke};
 use abide_model::effect::Work;
-use abide_model::error::{HANDLER_PANIC, STATE_MISMATCH};
+use abide_model::error::{HANDLER_PANIC, NO_CODE, STATE_MISMATCH};
 use abide_model::id::InvocationId;
 use abide_model::limits;
 use abide_model::protocol::{Failure, Header, Metadata};
@@ -70,6 +70,24 @@ impl Fault {
 
     pub(crate) fn state(error: &StateError) -> Self {
         Self { kind: FailureKind::Mismatch, failure: coded(STATE_MISMATCH, format!("{STATE_MISMATCH}: {error}")) }
+    }
+
+    /// The code that an invocation is pinned to is not in this build.
+    pub(crate) fn no_code(service: &str, version: &str, current: Option<&str>) -> Self {
+        let there = current.map_or_else(
+            || format!("{service} is not registered"),
+            |current| format!("the current one is `{current}`"),
+        );
+        let text = format!(
+            "{NO_CODE}: no code of version `{version}` of {service} in this build, {there}: keep the old handlers \
+             beside the new ones, or move the invocation with `resume` to another version"
+        );
+        Self { kind: FailureKind::NoCode, failure: coded(NO_CODE, text) }
+    }
+
+    /// Whether no code ran: such an attempt says nothing about the handler.
+    pub(crate) fn is_uncounted(&self) -> bool {
+        self.kind == FailureKind::NoCode
     }
 
     pub(crate) fn mismatch(failure: Failure) -> Self {

@@ -7,7 +7,9 @@ mod deliver;
 mod fire_timers;
 mod invoke;
 mod leader_start;
+mod letter;
 mod outbox_ack;
+mod schedule;
 mod signal;
 mod turn;
 
@@ -29,7 +31,8 @@ pub(crate) fn apply<V: View>(txn: &mut Txn<'_, V>, command: Command) -> Result<(
         Some(Body::FireTimers(_)) => fire_timers::apply(txn),
         Some(Body::Deliver(delivery)) => deliver::apply(txn, delivery),
         Some(Body::OutboxAck(ack)) => outbox_ack::apply(txn, ack),
-        Some(Body::Letter(_) | Body::Schedule(_)) => Ok(()),
+        Some(Body::Letter(order)) => letter::apply(txn, request, &order),
+        Some(Body::Schedule(order)) => schedule::apply(txn, request, order),
         // A command of a newer build that this one does not know cannot be skipped: replicas would part ways.
         None => {
             Err(ReadError("a command in the log is of a kind this build does not know: start the newer build".into()))

@@ -1,6 +1,8 @@
 //! Properties of the machine as a whole.
 
 mod arbitrary;
+mod lives;
 mod network;
 mod takeover;
 mod total;
+mod workflow;

@@ -1,7 +1,7 @@
 //! The tables as one command sees them: the view below, and above it what the command has written so far.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 
 use abide_model::command::Parcel;
@@ -136,19 +136,28 @@ impl<'v, V: View> Txn<'v, V> {
 
     /// All keys between two encoded keys, with this command's own writes.
     pub(crate) fn keys<T: Table>(&self, from: &[u8], to: &[u8]) -> Result<Vec<T::Key>, ReadError> {
-        let mut keys = BTreeMap::new();
+        self.first_keys::<T>(from, to, usize::MAX)
+    }
+
+    /// The first `limit` keys between two encoded keys, with this command's own writes.
+    pub(crate) fn first_keys<T: Table>(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<T::Key>, ReadError> {
+        let mut keys = BTreeSet::new();
         self.view.scan_raw(from, to, &mut |key, _| {
-            keys.insert(Box::<[u8]>::from(key), ());
+            if keys.len() >= limit {
+                return ControlFlow::Break(());
+            }
+            if !matches!(self.writes.get(key), Some(WriteOp::Delete)) {
+                keys.insert(Box::<[u8]>::from(key));
+            }
             ControlFlow::Continue(())
         })?;
         for (key, op) in self.writes.range::<[u8], _>((std::ops::Bound::Included(from), std::ops::Bound::Excluded(to)))
         {
-            match op {
-                WriteOp::Delete => keys.remove(key),
-                WriteOp::Put(_) | WriteOp::Insert(_) => keys.insert(key.clone(), ()),
-            };
+            if !matches!(op, WriteOp::Delete) {
+                keys.insert(key.clone());
+            }
         }
-        keys.keys().map(|key| T::decode_key(key)).collect()
+        keys.iter().take(limit).map(|key| T::decode_key(key)).collect()
     }
 
     /// What the command does, and the last life it gave out.

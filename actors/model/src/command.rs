@@ -127,13 +127,31 @@ pub struct Target {
     /// Fixed when the invocation is accepted.
     #[prost(enumeration = "Form", tag = "5")]
     pub form: i32,
+    /// Whether the service is a workflow: its handlers may use the promises of their key, and none of them queues. Set
+    /// by whoever resolves the target, for every handler of a workflow and for an edit of a workflow's state; implied
+    /// by [`Access::Workflow`].
+    #[prost(bool, tag = "6")]
+    pub workflow: bool,
 }
 
 impl Target {
-    /// The object whose mailbox an exclusive invocation queues in; `None` for shared handlers and un-keyed services.
+    /// The object whose mailbox an exclusive invocation queues in; `None` for shared handlers, workflows and un-keyed
+    /// services.
     #[must_use]
     pub fn exclusive_object(&self) -> Option<ObjectId> {
-        (self.access() == Access::Exclusive).then(|| self.object()).flatten()
+        (self.access() == Access::Exclusive && !self.workflow).then(|| self.object()).flatten()
+    }
+
+    /// The workflow whose promises the invocation may use; `None` for other services.
+    #[must_use]
+    pub fn workflow_object(&self) -> Option<ObjectId> {
+        (self.workflow || self.access() == Access::Workflow).then(|| self.object()).flatten()
+    }
+
+    /// The workflow that this runs: of a `run` handler only, not of an edit of the workflow's state.
+    #[must_use]
+    pub fn run_object(&self) -> Option<ObjectId> {
+        (self.access() == Access::Workflow && self.form() != Form::Edit).then(|| self.object()).flatten()
     }
 
     /// The object whose state the invocation may change: of exclusive handlers and of a workflow's `run`.
@@ -315,7 +333,8 @@ pub struct Turn {
     pub life: u64,
 }
 
-/// What an operator makes of an object's state; the input of an invocation of [`Form::Edit`].
+/// What an operator makes of an object's state; its protobuf bytes are the input of an invocation of [`Form::Edit`],
+/// whose access is [`Access::Exclusive`] for objects and [`Access::Workflow`] for workflows.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct StateEdit {
     /// The state that the operator saw; on any other the edit fails with 409. Absent edits whatever there is.
@@ -348,6 +367,12 @@ impl Outcome {
     #[must_use]
     pub fn failure(failure: Failure) -> Self {
         Self { kind: Some(OutcomeKind::Failure(failure)) }
+    }
+
+    /// Whether it is a failure.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        matches!(self.kind, Some(OutcomeKind::Failure(_)))
     }
 }
 
@@ -727,6 +752,7 @@ impl Parcel {
 }
 
 /// What a [`Parcel`] says.
+#[expect(clippy::large_enum_variant, reason = "most are invocations; a box would cost each of them an allocation")]
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum ParcelBody {
     /// Accept this invocation.

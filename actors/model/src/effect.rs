@@ -47,11 +47,12 @@ pub enum Effect {
     ///
     /// With an object, the invocation has left its mailbox without a turn's record, and what an activation made of it is
     /// void, even if its record is still on the way: that record will change nothing and nothing more is said of it.
-    /// Answers that were given on such a state may not go out.
+    /// Answers that were given on such a state may not go out. The same holds for a workflow's run that is over, and for
+    /// an edit, whether it had queued or not.
     Abort {
         /// Of which invocation.
         invocation: InvocationId,
-        /// The object whose mailbox it has left, for exclusive invocations that are over.
+        /// The object whose mailbox it has left, for exclusive invocations that are over; or whose state it has changed.
         object: Option<ObjectId>,
     },
     /// An invocation's attempt is over without its end: suspended, backing off or paused.

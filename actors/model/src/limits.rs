@@ -52,6 +52,8 @@ pub const SCHEDULE_CATCH_UP_MAX: usize = 100;
 pub const SCHEDULE_ACTIVE_MAX: usize = 64;
 /// Longest schedule expression, in bytes.
 pub const SCHEDULE_SPEC_BYTES_MAX: usize = 256;
+/// Most bytes of a schedule's last fault that are kept for display.
+pub const SCHEDULE_FAULT_BYTES_MAX: usize = 512;
 /// Most bytes of a failure message that are kept.
 pub const FAILURE_MESSAGE_BYTES_MAX: usize = 16 << 10;
 

@@ -64,6 +64,7 @@ pub(crate) fn turn(object: u64, before: u64, number: u64) -> Command {
         key: Some(key),
         access: Access::Exclusive as i32,
         form: Form::Turn as i32,
+        ..Target::default()
     };
     let value = Bytes::from((before + 1).to_string());
     let writer = if before == 0 { 0 } else { ACTIVATION };
@@ -89,6 +90,7 @@ pub(crate) fn invoke(id: InvocationId) -> Command {
         key: None,
         access: Access::Shared as i32,
         form: Form::Flow as i32,
+        ..Target::default()
     };
     let invoke = Invoke { id: bytes(id), target: Some(target), input: Bytes::from_static(b"1"), ..Invoke::default() };
     Command { request: 1, body: Some(Body::Invoke(invoke)) }

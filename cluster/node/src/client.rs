@@ -2,11 +2,15 @@
 
 use abide_host::{Completion, Refusal};
 use abide_model::command::OutcomeKind;
+use abide_model::effect::Answer;
 use abide_model::id::InvocationId;
-use abide_sdk::client::{Accepted, AcceptedStatus, BoxFuture, OutgoingRequest, Transport, TransportError};
+use abide_sdk::client::{
+    Accepted, AcceptedStatus, BoxFuture, OutgoingRequest, SignalId, SignalResult, Start, Stop, Transport,
+    TransportError,
+};
 use bytes::Bytes;
 
-use crate::engine::{Engine, EngineError, InvokeRequest};
+use crate::engine::{Engine, EngineError, InvokeRequest, Order};
 
 /// Carries requests of [`abide_sdk::client::Client`] to the engine of this process.
 #[derive(Clone)]
@@ -22,7 +26,14 @@ impl LocalTransport {
     }
 
     fn request(&self, request: OutgoingRequest) -> InvokeRequest {
-        let delay = request.delay.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+        let execute_at = match request.start {
+            Start::Now => None,
+            Start::After(delay) => {
+                let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+                Some(self.engine.clock().plus(delay))
+            }
+            Start::At(time) => Some(time),
+        };
         InvokeRequest {
             service: request.service,
             handler: request.handler,
@@ -30,7 +41,7 @@ impl LocalTransport {
             input: request.input,
             headers: request.headers,
             idempotency_key: request.idempotency_key,
-            execute_at: delay.map(|delay| self.engine.clock().plus(delay)),
+            execute_at,
         }
     }
 }
@@ -66,6 +77,35 @@ impl Transport for LocalTransport {
             let completion = self.engine.output(id).await.map_err(|error| refused(Some(id), error))?;
             completion.map(result).transpose()
         })
+    }
+
+    fn signal(
+        &self,
+        target: InvocationId,
+        signal: SignalId,
+        result: SignalResult,
+    ) -> BoxFuture<'_, Result<(), TransportError>> {
+        Box::pin(async move { ordered(target, self.engine.signal(target, signal, result).await) })
+    }
+
+    fn stop(&self, target: InvocationId, how: Stop) -> BoxFuture<'_, Result<(), TransportError>> {
+        let order = match how {
+            Stop::Cancel => Order::Cancel,
+            Stop::Kill => Order::Kill,
+        };
+        Box::pin(async move { ordered(target, self.engine.control(target, order).await) })
+    }
+}
+
+/// What came of an order.
+fn ordered(target: InvocationId, answer: Result<Answer, EngineError>) -> Result<(), TransportError> {
+    match answer.map_err(|error| refused(Some(target), error))? {
+        Answer::Done | Answer::Appended | Answer::AlreadyCompleted | Answer::Created(_) => Ok(()),
+        Answer::NotFound => Err(TransportError::NotFound { message: format!("there is no invocation {target}") }),
+        Answer::Refused(failure) => {
+            let code = u16::try_from(failure.code).unwrap_or(400);
+            Err(TransportError::Rejected { code, message: failure.message })
+        }
     }
 }
 

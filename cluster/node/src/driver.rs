@@ -141,7 +141,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             host,
             waiters: Waiters::default(),
             answers: Answers::new(settings.partitions),
-            attempts: Attempts::new(settings.attempts),
+            attempts: Attempts::new(settings.attempts, registry),
             starts: VecDeque::new(),
             checkpoints: Checkpoints::start(Arc::clone(state)),
             activations: 0,

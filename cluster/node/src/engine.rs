@@ -18,7 +18,7 @@ use abide_model::id::{InvocationId, Millis, ObjectId, PartitionId, PartitionKey}
 use abide_model::limits;
 use abide_model::protocol::{Failure, Header, SignalId, SignalResult};
 use abide_sdk::Registry;
-use abide_sdk::service::{HandlerDescriptor, Kind};
+use abide_sdk::service::{Kind, ServiceDescriptor};
 use bytes::Bytes;
 use prost::Message as _;
 use tokio::sync::oneshot;
@@ -284,7 +284,8 @@ impl Engine {
     ) -> Result<(InvocationId, oneshot::Receiver<Result<Completion, Refusal>>), EngineError> {
         let service = self.0.registry.get(&object.service);
         let service = service.ok_or_else(|| EngineError::UnknownService { service: object.service.clone() })?;
-        if !service.descriptor().kind.is_keyed() {
+        let descriptor = service.descriptor();
+        if !descriptor.kind.is_keyed() {
             return Err(EngineError::invalid(format!("`{}` is a service: it has no state", object.service)));
         }
         let input = Bytes::from(edit.encode_to_vec());
@@ -292,15 +293,10 @@ impl Engine {
         let id = self.fresh(PartitionKey::of(&object.key));
         let invoke = Invoke {
             id: Bytes::copy_from_slice(&id.to_bytes()),
-            target: Some(Target {
-                service: object.service,
-                handler: EDIT.to_owned(),
-                key: Some(object.key),
-                access: Access::Exclusive as i32,
-                form: Form::Edit as i32,
-            }),
+            target: Some(target(descriptor, EDIT, Some(object.key), Access::Exclusive, Form::Edit)),
             input,
             retention_ms: self.0.retention.completed_ms,
+            state_ttl_ms: descriptor.options.state_ttl.map_or(0, millis),
             ..Invoke::default()
         };
         let (responder, receiver) = oneshot::channel();
@@ -398,7 +394,7 @@ impl Engine {
         let keeps_result = one_way || run_of.is_some() || idempotency_key.is_some();
         let invoke = Invoke {
             id: Bytes::copy_from_slice(&id.to_bytes()),
-            target: Some(target(service, described, key)),
+            target: Some(target(descriptor, &handler, key, described.access, described.form)),
             input,
             headers,
             execute_at: execute_at.map_or(0, |at| at.0),
@@ -413,9 +409,16 @@ impl Engine {
     }
 }
 
-/// What a request from outside invokes. The one place of the node where such targets are made.
-fn target(service: String, handler: &HandlerDescriptor, key: Option<String>) -> Target {
-    Target { service, handler: handler.name.clone(), key, access: handler.access as i32, form: handler.form as i32 }
+/// What a request from outside invokes. The one place of the node where targets are made.
+fn target(descriptor: &ServiceDescriptor, handler: &str, key: Option<String>, access: Access, form: Form) -> Target {
+    Target {
+        service: descriptor.name.clone(),
+        handler: handler.to_owned(),
+        key,
+        access: access as i32,
+        form: form as i32,
+        workflow: descriptor.kind == Kind::Workflow,
+    }
 }
 
 struct Prepared {

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle as TaskHandle;
 use crate::client::LocalTransport;
 use crate::config::{Config, ConfigError};
 use crate::driver::{Driver, DriverHandle, DriverSettings, Fatal};
-use crate::engine::Engine;
+use crate::engine::{Engine, Retention};
 use crate::health::{Health, Phase};
 use crate::listener::{BindError, Listener};
 use crate::shutdown::{DRAIN_TIME, Stop};
@@ -253,20 +253,19 @@ fn open_data(config: &Config) -> Result<DataDir, StartError> {
 }
 
 fn host_settings(config: &Config, partitions: u32) -> HostSettings {
+    let retention = Retention::from(&config.retention);
     HostSettings {
         partitions,
         threads: config.handlers.threads as usize,
         idle: config.handlers.idle,
         suspend_after: config.handlers.suspend_after,
         mailbox: config.limits.outstanding as usize,
-        retention_ms: retention_ms(config),
+        retention_ms: retention.completed_ms,
+        workflow_retention_ms: retention.workflow_ms,
+        journal_retention_ms: retention.journal_ms,
         clock: crate::clock::now,
         ..HostSettings::default()
     }
-}
-
-fn retention_ms(config: &Config) -> u64 {
-    u64::try_from(config.retention.completed.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn spawn(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {

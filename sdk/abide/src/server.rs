@@ -3,10 +3,12 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use abide_node::config::{Parsed, usage};
 use abide_node::{Node, shutdown};
-use abide_sdk::{Client, Handlers, Registry, RegistryBuilder, Service};
+use abide_sdk::service::Executable;
+use abide_sdk::{Client, Handlers, KeptHandlers, Registry, RegistryBuilder, Service};
 use tracing_subscriber::EnvFilter;
 
 pub use abide_node::StartError;
@@ -37,10 +39,7 @@ pub struct ServerBuilder {
 type Hint = Box<dyn FnOnce(&Running) -> String>;
 
 impl ServerBuilder {
-    /// Binds an object or a service.
-    ///
-    /// # Panics
-    /// When another one is bound under the same name.
+    /// Binds an object, a service or a workflow. A later one replaces an earlier one of the same name.
     #[must_use]
     pub fn bind<T: Handlers>(mut self) -> Self {
         self.registry = self.registry.bind::<T>();
@@ -48,12 +47,25 @@ impl ServerBuilder {
     }
 
     /// Binds a service that `make` constructs, for handlers that need clients or pools of their own.
-    ///
-    /// # Panics
-    /// When another one is bound under the same name.
     #[must_use]
     pub fn bind_with<T: Handlers + Service>(mut self, make: impl Fn() -> T + Send + Sync + 'static) -> Self {
         self.registry = self.registry.bind_with(make);
+        self
+    }
+
+    /// Keeps code of an earlier version beside the current one, for flows that started on it: what
+    /// `#[handlers(version = 1)]` makes of `Account` is `AccountV1`.
+    #[must_use]
+    pub fn keep<T: KeptHandlers>(mut self) -> Self {
+        self.registry = self.registry.keep::<T>();
+        self
+    }
+
+    /// As [`ServerBuilder::keep`], for code that is made by hand: of a service with `#[service(bound_with)]`, an
+    /// [`abide_sdk::Executor::with`].
+    #[must_use]
+    pub fn keep_with(mut self, service: Arc<dyn Executable>) -> Self {
+        self.registry = self.registry.keep_with(service);
         self
     }
 

@@ -125,7 +125,7 @@ impl Attempt {
     /// # Errors
     /// [`AttemptError`] when state or journal cannot be read.
     pub fn start(start: AttemptStart, service: &Arc<dyn Executable>, handler: usize) -> Result<Self, AttemptError> {
-        let (mut engine, input) = Engine::new(start)?;
+        let (mut engine, input) = Engine::new(start, service.descriptor().kind)?;
         let instance = service.instantiate(engine.initial_state())?;
         if engine.is_exclusive() {
             engine.saw_state(instance.fields()?);

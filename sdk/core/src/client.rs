@@ -6,11 +6,12 @@ mod outside;
 mod request;
 mod transport;
 
+pub use abide_model::protocol::{SignalId, SignalResult};
 #[cfg(feature = "http")]
 pub use http::{HttpTransport, InvalidBase};
-pub use outside::{Client, InvocationClient, OutsideCaller};
+pub use outside::{AwakeableClient, Client, InvocationClient, OutsideCaller};
 pub use request::{Caller, InsideCaller, Request};
-pub use transport::{Accepted, AcceptedStatus, BoxFuture, OutgoingRequest, Transport, TransportError};
+pub use transport::{Accepted, AcceptedStatus, BoxFuture, OutgoingRequest, Start, Stop, Transport, TransportError};
 
 use crate::entity::Entity;
 pub use crate::flow::FlowCaller;

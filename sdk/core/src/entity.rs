@@ -1,4 +1,4 @@
-//! The traits behind `#[object]`, `#[service]` and `#[handlers]`: what the macros write can be written by hand.
+//! The traits behind `#[object]`, `#[service]`, `#[workflow]` and `#[handlers]`: what the macros write can be written by hand.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,10 +12,10 @@ use crate::service::{
 use crate::state::StateError;
 use crate::{Flow, Read, Turn};
 
-/// A named type that handlers can be written for. `#[object]` and `#[service]` implement it.
+/// A named type that handlers can be written for. `#[object]`, `#[service]` and `#[workflow]` implement it.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is neither an object nor a service",
-    label = "add `#[object]` or `#[service]` to the struct"
+    message = "`{Self}` is neither an object nor a service nor a workflow",
+    label = "add `#[object]`, `#[service]` or `#[workflow]` to the struct"
 )]
 pub trait Entity: Sized + 'static {
     /// Name in paths and journals.
@@ -49,7 +49,8 @@ pub trait Entity: Sized + 'static {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an object",
     label = "not an object",
-    note = "handlers with `&mut self` or `&Read` are for objects; on a service write `fn name(&self, cx: &mut Turn, …)` or `async fn name(&self, cx: &mut Flow, …)`, and call it with `service::<{Self}>()`",
+    note = "handlers with `&mut self` are for objects; on a service write `fn name(&self, cx: &mut Turn, …)` or `async fn name(&self, cx: &mut Flow, …)`, and call it with `service::<{Self}>()`",
+    note = "in a workflow only `async fn run(&mut self, cx: &mut Flow, …)` takes `&mut self`; call workflows with `workflow::<{Self}>(key)`",
     note = "or make the struct an object with `#[object]`"
 )]
 pub trait Object: Entity {}
@@ -58,10 +59,68 @@ pub trait Object: Entity {}
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a service",
     label = "not a service",
-    note = "`&self` with `&mut Turn` is for services; on an object write `&mut self` with `&mut Turn` to change it, or `&self` with `&Read` to only read it; call it with `object::<{Self}>(key)`",
+    note = "`&self` with `&mut Turn` is for services; on an object write `&mut self` with `&mut Turn` to change it, or `&self` with `&Read` to only read it; call it with `object::<{Self}>(key)`, and workflows with `workflow::<{Self}>(key)`",
     note = "or make the struct a service with `#[service]`"
 )]
 pub trait Service: Entity {}
+
+/// An [`Entity`] with keys, state per key, and a handler `run` that is executed once per key. Its other handlers run
+/// beside it and after it: they read the state and complete promises ([`Flow::promise`]).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a workflow",
+    label = "not a workflow",
+    note = "call objects with `object::<{Self}>(key)`, services with `service::<{Self}>()`",
+    note = "or make the struct a workflow with `#[workflow]`"
+)]
+pub trait Workflow: Entity {}
+
+/// An [`Object`] or a [`Workflow`]: there is a key, and state to read.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no state",
+    label = "neither an object nor a workflow",
+    note = "on a service write `fn name(&self, cx: &mut Turn, …)` or `async fn name(&self, cx: &mut Flow, …)`",
+    note = "or make the struct an object with `#[object]` or a workflow with `#[workflow]`"
+)]
+pub trait Keyed: Entity {}
+
+/// Code of an earlier version of an [`Entity`]: the same name and state, another [`Entity::VERSION`], and the flows as
+/// they were. `#[handlers(version = …)]` makes a type that implements it.
+///
+/// ```
+/// # extern crate abide_sdk as abide;
+/// use abide::prelude::*;
+///
+/// #[object(version = 2)]
+/// struct Account {
+///     balance: i64,
+/// }
+///
+/// #[handlers]
+/// impl Account {
+///     async fn pay_out(&mut self, cx: &mut Flow) -> Result<(), Terminal> {
+///         cx.run("new bank", || async { Ok(()) }).await
+///     }
+/// }
+///
+/// #[handlers(version = 1)]
+/// impl Account {
+///     #[handler(name = "pay_out")]
+///     async fn pay_out_v1(&mut self, cx: &mut Flow) -> Result<(), Terminal> {
+///         cx.run("old bank", || async { Ok(()) }).await
+///     }
+/// }
+///
+/// # fn main() {
+/// let registry = abide::Registry::builder().bind::<Account>().keep::<AccountV1>().build();
+/// assert!(registry.version("Account", "1").is_some());
+/// # }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not code of an earlier version",
+    label = "the current version is bound with `bind`",
+    note = "`#[handlers(version = 1)]` above a second `impl` block makes the type to keep: `AccountV1` for `Account`"
+)]
+pub trait KeptHandlers: Handlers {}
 
 /// The handlers of an [`Entity`]. `#[handlers]` implements it.
 ///

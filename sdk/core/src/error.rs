@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use abide_model::error::{self, ErrorCode};
 use abide_model::id::InvocationId;
 use abide_model::protocol::{Failure, Metadata};
 use serde::de::DeserializeOwned;
@@ -10,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 /// Name of the metadata under which a handler's own error travels, as JSON.
 pub const ERROR_METADATA: &str = "abide-error";
-/// Name of the metadata by which the platform marks a failure as its own; the value is a [`Refusal`]'s word.
-pub const REFUSAL_METADATA: &str = "abide-refusal";
+/// Name of the metadata by which the platform marks a failure as its own; the value is a code such as `AB0508`.
+pub const CODE_METADATA: &str = "abide-code";
 
 /// A failure that is final: it is not retried, and is what the caller gets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -39,10 +40,11 @@ impl Terminal {
         Self::new(Self::CANCELLED, "cancelled")
     }
 
-    /// Whether this is [`Terminal::cancelled`].
+    /// Whether this invocation, or the one it waited for, was cancelled. Other conflicts have the same code.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.code == Self::CANCELLED
+        // The second is the platform's word for an invocation that had not begun.
+        self.code == Self::CANCELLED && matches!(self.message.as_str(), "cancelled" | "canceled")
     }
 
     pub(crate) fn of(failure: &Failure) -> Self {
@@ -170,47 +172,12 @@ pub(crate) fn encode_error<E: HandlerError>(error: &E) -> Failure {
     Failure { code: u32::from(error.code()), message: error.to_string(), metadata: metadata.into_iter().collect() }
 }
 
-/// The platform's own reasons to refuse, as they travel in [`REFUSAL_METADATA`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The request is not acceptable as it is.
-    Rejected,
-    /// A bound is reached; try later.
-    Overloaded,
-    /// The callee waits for the caller.
-    Deadlock,
-    /// No such service, handler or invocation.
-    NotFound,
-    /// It may or may not have been executed.
-    OutcomeUnknown,
-}
+/// How the machine begins the text that names the cycle.
+const DEADLOCK_INTRODUCTION: &str = "the call would wait for itself: ";
 
-impl Refusal {
-    const ALL: [Self; 5] = [Self::Rejected, Self::Overloaded, Self::Deadlock, Self::NotFound, Self::OutcomeUnknown];
-
-    /// The word in the metadata.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Rejected => "rejected",
-            Self::Overloaded => "overloaded",
-            Self::Deadlock => "deadlock",
-            Self::NotFound => "not-found",
-            Self::OutcomeUnknown => "outcome-unknown",
-        }
-    }
-
-    /// A failure marked with this reason.
-    #[must_use]
-    pub fn failure(self, code: u32, message: impl Into<String>) -> Failure {
-        let metadata = vec![Metadata { key: REFUSAL_METADATA.to_owned(), value: self.word().to_owned() }];
-        Failure { code, message: message.into(), metadata }
-    }
-
-    fn of(failure: &Failure) -> Option<Self> {
-        let word = metadata(failure, REFUSAL_METADATA)?;
-        Self::ALL.into_iter().find(|refusal| refusal.word() == word)
-    }
+/// The code printed as `AB0508`.
+fn platform_code(text: &str) -> Option<ErrorCode> {
+    text.strip_prefix("AB")?.parse().ok().map(ErrorCode)
 }
 
 fn metadata<'a>(failure: &'a Failure, key: &str) -> Option<&'a str> {
@@ -244,10 +211,10 @@ pub enum CallError<E> {
         /// When to try again, if known.
         retry_after: Option<Duration>,
     },
-    /// The callee waits, directly or through others, for the caller.
+    /// The callee waits, directly or through others, for the caller. Nothing was executed.
     Deadlock {
-        /// The objects that wait for each other.
-        message: String,
+        /// The objects that wait for each other: `Account/a → Account/b → Account/a`.
+        cycle: String,
     },
     /// No such service, handler or invocation.
     NotFound {
@@ -267,13 +234,18 @@ impl<E: HandlerError> CallError<E> {
         if let Some(error) = metadata(failure, ERROR_METADATA).and_then(|json| serde_json::from_str(json).ok()) {
             return Self::Domain(error);
         }
-        match Refusal::of(failure) {
-            Some(Refusal::Rejected) => Self::Rejected { code, message },
-            Some(Refusal::Overloaded) => Self::Overloaded { message, retry_after: None },
-            Some(Refusal::Deadlock) => Self::Deadlock { message },
-            Some(Refusal::NotFound) => Self::NotFound { message },
-            Some(Refusal::OutcomeUnknown) => Self::OutcomeUnknown(None),
-            None => Self::Terminal { code, message },
+        match metadata(failure, CODE_METADATA).and_then(platform_code) {
+            Some(error::INVALID_REQUEST | error::TOO_LARGE) => Self::Rejected { code, message },
+            Some(error::OVERLOADED | error::MAILBOX_FULL | error::RATE_LIMITED | error::SHUTTING_DOWN) => {
+                Self::Overloaded { message, retry_after: None }
+            }
+            Some(error::DEADLOCK) => {
+                let cycle = message.strip_prefix(DEADLOCK_INTRODUCTION).unwrap_or(&message).to_owned();
+                Self::Deadlock { cycle }
+            }
+            Some(error::NOT_FOUND) => Self::NotFound { message },
+            Some(error::OUTCOME_UNKNOWN) => Self::OutcomeUnknown(None),
+            _ => Self::Terminal { code, message },
         }
     }
 
@@ -283,7 +255,7 @@ impl<E: HandlerError> CallError<E> {
             Self::Domain(error) => error.code(),
             Self::Terminal { code, .. } | Self::Rejected { code, .. } => *code,
             Self::Overloaded { .. } => 429,
-            Self::Deadlock { .. } => 409,
+            Self::Deadlock { .. } => error::DEADLOCK.0,
             Self::NotFound { .. } => 404,
             Self::OutcomeUnknown(_) => 504,
         }
@@ -297,7 +269,7 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
             Self::Terminal { message, .. } => f.write_str(message),
             Self::Rejected { code, message } => write!(f, "rejected: {message} [{code}]"),
             Self::Overloaded { message, .. } => write!(f, "overloaded: {message}"),
-            Self::Deadlock { message } => write!(f, "deadlock: {message}"),
+            Self::Deadlock { cycle } => write!(f, "deadlock: {cycle}"),
             Self::NotFound { message } => write!(f, "not found: {message}"),
             Self::OutcomeUnknown(Some(id)) => write!(f, "the outcome of {id} is unknown"),
             Self::OutcomeUnknown(None) => write!(f, "the outcome is unknown"),

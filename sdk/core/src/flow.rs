@@ -1,7 +1,9 @@
 //! Context of flows: handlers in durable steps, which may wait for days and survive crashes.
 
 mod combine;
+mod invocation;
 mod operation;
+mod promise;
 mod request;
 mod step;
 
@@ -12,19 +14,20 @@ use std::time::Duration;
 
 use abide_model::id::{AwakeableId, InvocationId, Millis};
 use abide_model::protocol::{
-    AwakeableResult, Code, CompleteAwakeable, Failure, Header, InvocationTarget, RawMessage, SendSignal, SignalId,
-    SignalResult, Sleep as SleepCommand, Value,
+    AwakeableResult, Code, CompleteAwakeable, Failure, Header, RawMessage, SignalId, Sleep as SleepCommand, Value,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::attempt::engine::{self, Engine};
+use crate::attempt::engine::Engine;
 use crate::client::{Callable, Request};
 use crate::error::{StepError, Terminal};
-use crate::{Object, Service, wire};
+use crate::{Object, Service, Workflow, wire};
 
 pub use combine::{Either, Elapsed, Join, JoinAll, Race, SelectAll, Timeout};
+pub use invocation::InvocationHandle;
 pub use operation::{Awaited, Operation, Slept};
+pub use promise::Promise;
 pub use request::{CallFuture, FlowCaller, Sent};
 pub use step::Step;
 
@@ -174,7 +177,19 @@ impl Flow {
         Operation::new(&self.engine, op)
     }
 
-    /// Signals another invocation.
+    /// Another invocation by its id.
+    #[must_use]
+    pub fn invocation(&self, id: InvocationId) -> InvocationHandle {
+        InvocationHandle::new(Rc::clone(&self.engine), id)
+    }
+
+    /// The `run` of the workflow `T` with this key, begun or not.
+    #[must_use]
+    pub fn workflow_handle<T: Workflow>(&self, key: impl AsRef<str>) -> InvocationHandle {
+        self.invocation(InvocationId::workflow(T::NAME, key.as_ref()))
+    }
+
+    /// Signals another invocation; see [`InvocationHandle::signal`].
     ///
     /// # Errors
     /// [`Terminal`] when `value` does not encode.
@@ -184,44 +199,51 @@ impl Flow {
         name: impl Into<String>,
         value: &impl Serialize,
     ) -> Result<(), Terminal> {
-        let content = wire::encode(value).map_err(does_not_encode)?;
-        let signal = SendSignal {
-            target_invocation_id: invocation.to_string(),
-            signal_id: Some(SignalId::Name(name.into())),
-            result: Some(SignalResult::Value(Value { content })),
-            entry_name: String::new(),
-        };
-        self.engine.borrow_mut().stage(RawMessage::new(Code::SEND_SIGNAL, &signal));
-        Ok(())
+        self.invocation(invocation).signal(name, value)
     }
 
     /// Asks another invocation to stop.
     pub fn cancel(&self, invocation: InvocationId) {
-        self.engine.borrow_mut().stage(engine::cancel_message(invocation.to_string()));
+        self.invocation(invocation).cancel();
     }
 
     /// Waits for the result of another invocation.
     pub fn attach<T: DeserializeOwned + 'static>(&self, invocation: InvocationId) -> Awaited<T> {
-        self.target(Code::ATTACH_INVOCATION, invocation)
+        self.invocation(invocation).attach()
     }
 
     /// The result of another invocation; `None` while it is under way.
     pub fn output<T: DeserializeOwned + 'static>(&self, invocation: InvocationId) -> Awaited<Option<T>> {
-        self.target(Code::GET_INVOCATION_OUTPUT, invocation)
+        self.invocation(invocation).output()
     }
 
-    fn target<T>(&self, code: Code, invocation: InvocationId) -> Operation<T> {
-        let mut engine = self.engine.borrow_mut();
-        let completion = engine.allocate_completion();
-        let target = InvocationTarget {
-            invocation_id: invocation.to_string(),
-            result_completion_id: completion,
-            name: String::new(),
-        };
-        engine.stage(RawMessage::new(code, &target));
-        let op = engine.begin_completion(completion);
-        drop(engine);
-        Operation::new(&self.engine, op)
+    /// The promise of this name of this workflow: a place for one value, which any of the workflow's handlers may await
+    /// and any may complete, once. Only workflows have promises; elsewhere its operations fail with code 422.
+    ///
+    /// ```
+    /// # extern crate abide_sdk as abide;
+    /// use abide::prelude::*;
+    ///
+    /// #[workflow]
+    /// struct Signup {
+    ///     confirmed: bool,
+    /// }
+    ///
+    /// #[handlers]
+    /// impl Signup {
+    ///     async fn run(&mut self, cx: &mut Flow, _email: String) -> Result<bool, Terminal> {
+    ///         self.confirmed = cx.promise("clicked").await?;
+    ///         Ok(self.confirmed)
+    ///     }
+    ///
+    ///     async fn click(&self, cx: &mut Flow) -> Result<(), Terminal> {
+    ///         cx.promise("clicked").resolve(&true).await
+    ///     }
+    /// }
+    /// # fn main() {}
+    /// ```
+    pub fn promise<T>(&self, name: impl Into<String>) -> Promise<T> {
+        Promise::new(Rc::clone(&self.engine), name.into())
     }
 
     /// Client of the object `T` with this key.
@@ -234,6 +256,13 @@ impl Flow {
     #[must_use]
     pub fn service<T: Service + Callable>(&self) -> T::Client<FlowCaller> {
         T::client(self.caller(), None)
+    }
+
+    /// Client of the workflow `T` with this key. A second call of its `run` fails with code 409; a second send changes
+    /// nothing.
+    #[must_use]
+    pub fn workflow<T: Workflow + Callable>(&self, key: impl Into<String>) -> T::Client<FlowCaller> {
+        T::client(self.caller(), Some(key.into()))
     }
 
     /// A request by names, for services that are not known at compile time.

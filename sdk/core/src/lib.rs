@@ -61,14 +61,13 @@ mod retry;
 mod state;
 mod wire;
 
-pub use abide_macros::{handlers, object, service};
+pub use abide_macros::{handlers, object, service, workflow};
 pub use client::{Client, Transport, TransportError};
-pub use entity::{Entity, Executor, Handlers, Object, Service};
-pub use error::{
-    CallError, ERROR_METADATA, HandlerError, NoError, OrTerminal, REFUSAL_METADATA, Refusal, StepError, Terminal,
-};
+pub use entity::{Entity, Executor, Handlers, KeptHandlers, Keyed, Object, Service, Workflow};
+pub use error::{CODE_METADATA, CallError, ERROR_METADATA, HandlerError, NoError, OrTerminal, StepError, Terminal};
 pub use flow::{
-    Awaited, CallFuture, Either, Elapsed, Flow, Join, JoinAll, Operation, Race, SelectAll, Sent, Slept, Step, Timeout,
+    Awaited, CallFuture, Either, Elapsed, Flow, InvocationHandle, Join, JoinAll, Operation, Promise, Race, SelectAll,
+    Sent, Slept, Step, Timeout,
 };
 pub use registry::{Registry, RegistryBuilder, UnknownTarget};
 pub use retry::{Exhausted, RetryPolicy};
@@ -85,7 +84,7 @@ pub mod __private {
 pub mod prelude {
     pub use std::time::Duration;
 
-    pub use abide_macros::{handlers, object, service};
+    pub use abide_macros::{handlers, object, service, workflow};
     pub use abide_model::id::{AwakeableId, InvocationId, Millis};
     pub use serde::{Deserialize, Serialize};
 

@@ -12,12 +12,12 @@ use serde::de::DeserializeOwned;
 
 pub use crate::attempt::scope::at_await;
 pub use crate::client::{Callable, Caller, InsideCaller, Request};
-pub use crate::entity::{Entity, Handlers, Object, Service};
+pub use crate::entity::{Entity, Handlers, KeptHandlers, Keyed, Object, Service, Workflow};
 use crate::error::HandlerError;
 pub use crate::error::NoError;
 pub use crate::flow::Flow;
 pub use crate::retry::{Exhausted, RetryPolicy};
-pub use crate::service::{Fields, HandlerDescriptor, HandlerResult, Kind, Options};
+pub use crate::service::{Fields, HandlerDescriptor, HandlerResult, Kind, Options, Rate};
 use crate::state::State;
 pub use crate::state::StateError;
 pub use crate::turn::{Read, Turn};
@@ -71,8 +71,37 @@ pub fn not_bound_with<T: Entity>() -> Result<T, StateError> {
 /// Compiles for objects only.
 pub fn requires_object<T: Object>() {}
 
+/// Compiles for objects and workflows only.
+pub fn requires_keyed<T: Keyed>() {}
+
 /// Compiles for services only.
 pub fn requires_service<T: Service>() {}
+
+/// Access of the exclusive flow `run`: in a workflow it is what runs once per key.
+#[must_use]
+pub const fn access_of_run(kind: Kind) -> Access {
+    match kind {
+        Kind::Workflow => Access::Workflow,
+        Kind::Object | Kind::Service => Access::Exclusive,
+    }
+}
+
+/// Whether two texts are equal, for constants.
+#[must_use]
+pub const fn same_text(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    if one.len() != other.len() {
+        return false;
+    }
+    let mut place = 0;
+    while place < one.len() {
+        if one[place] != other[place] {
+            return false;
+        }
+        place += 1;
+    }
+    true
+}
 
 /// Doc comments, if there are any.
 #[must_use]

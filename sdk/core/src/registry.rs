@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::entity::{Executor, Handlers};
+use crate::entity::{Executor, Handlers, KeptHandlers};
 use crate::service::Executable;
 
 /// All bound services by name. Cloning shares them.
@@ -90,7 +90,7 @@ pub struct RegistryBuilder {
 }
 
 impl RegistryBuilder {
-    /// Adds the object or service `T`.
+    /// Adds the object, service or workflow `T`.
     #[must_use]
     pub fn bind<T: Handlers>(self) -> Self {
         self.with(Arc::new(Executor::<T>::new()))
@@ -110,7 +110,13 @@ impl RegistryBuilder {
         self
     }
 
-    /// Keeps the code of an earlier version beside the current one: only flows that started on it run it.
+    /// Keeps `T`, code of an earlier version, beside the current one: only flows that started on that version run it.
+    #[must_use]
+    pub fn keep<T: KeptHandlers>(self) -> Self {
+        self.keep_with(Arc::new(Executor::<T>::new()))
+    }
+
+    /// As [`RegistryBuilder::keep`], erased: only flows that started on it run it.
     #[must_use]
     pub fn keep_with(mut self, service: Arc<dyn Executable>) -> Self {
         let descriptor = service.descriptor();

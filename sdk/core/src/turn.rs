@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::client::{Callable, TurnCaller};
 use crate::random::Random;
-use crate::{Object, Service};
+use crate::{Object, Service, Workflow};
 
 /// What a turn is started with.
 #[derive(Clone, Debug)]
@@ -115,6 +115,12 @@ impl Turn {
     #[must_use]
     pub fn service<T: Service + Callable>(&self) -> T::Client<TurnCaller<'_>> {
         T::client(TurnCaller { turn: self }, None)
+    }
+
+    /// Client of the workflow `T` with this key. Turns can send, not wait: use a flow to wait for an answer.
+    #[must_use]
+    pub fn workflow<T: Workflow + Callable>(&self, key: impl Into<String>) -> T::Client<TurnCaller<'_>> {
+        T::client(TurnCaller { turn: self }, Some(key.into()))
     }
 
     pub(crate) fn push(&self, send: OutgoingSend) {

@@ -11,8 +11,10 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 
+use abide::Handlers;
 use abide::attempt::{Attempt, Progress};
 use abide::prelude::*;
+use abide::service::Fields;
 use abide_model::protocol::{Code, NotificationId, NotificationResult, RawMessage, Value};
 use bytes::Bytes;
 use machine::{World, json};
@@ -82,6 +84,30 @@ impl Storm {
     }
 }
 
+/// A storm beside promises, on state that was stored by other code.
+#[workflow]
+struct Gale {
+    #[serde(alias = "first")]
+    seen: Vec<String>,
+    lost: u32,
+}
+
+#[handlers]
+impl Gale {
+    async fn run(&mut self, cx: &mut Flow) -> Result<u32, Terminal> {
+        let (door, asleep) = (cx.promise::<u32>("door"), cx.sleep(Duration::from_millis(2)));
+        let opened = cx.join(cx.race(door, asleep), cx.promise("own").resolve(&7)).await;
+        self.lost += u32::from(matches!(opened.0, Either::Right(_)));
+        let again = cx.promise("own").resolve(&8).await;
+        let own = cx.join(cx.promise::<u32>("own"), cx.promise::<u32>("door").peek()).await;
+        self.seen.push(format!("{opened:?} {again:?} {own:?}"));
+        let result = storm(cx).await;
+        self.seen.push(format!("{result:?}"));
+        cx.promise::<u32>("end").reject(500, "over").await?;
+        Ok(self.lost)
+    }
+}
+
 struct Run {
     world: World,
     attempt: Attempt,
@@ -115,6 +141,11 @@ impl Run {
 
     fn outside(&mut self, seed: u64) {
         let value = |number: u32| NotificationResult::Value(Value { content: json(number) });
+        if chance(40) == 0 && !self.world.promises.contains_key("door") {
+            for (index, row) in self.world.complete_promise("door", Ok(json(3))) {
+                self.attempt.notify(index, row);
+            }
+        }
         let notified = match chance(8) {
             0 | 1 => self.world.fire(),
             2 | 3 if !self.unanswered.is_empty() => {
@@ -171,9 +202,20 @@ impl Run {
 
 #[test]
 fn random_orders_never_contradict_the_journal() {
+    survives::<Storm>("rage", &Fields::new());
+}
+
+#[test]
+fn promises_and_outdated_state_do_not_either() {
+    let stored = |name: &str, json: &'static str| (name.to_owned(), Bytes::from_static(json.as_bytes()));
+    survives::<Gale>("run", &[stored("first", r#"["calm"]"#), stored("gone", "1")].into());
+}
+
+fn survives<T: Handlers>(handler: &str, stored: &Fields) {
     for seed in 1..=1_500u64 {
         CHANCE.set(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        let mut world = World::new::<Storm>("rage", Bytes::new());
+        let mut world = World::new::<T>(handler, Bytes::new());
+        world.state = stored.clone();
         let attempt = world.start();
         let mut run = Run { world, attempt, uncommitted: vec![], unanswered: vec![], cancelled: false, done: false };
         let mut steps = 0;
@@ -183,8 +225,11 @@ fn random_orders_never_contradict_the_journal() {
         }
         let outcome = run.world.outcome.clone();
         assert!(outcome.is_some(), "seed {seed}");
+        let left = stored.keys().filter(|field| run.world.state.contains_key(*field)).count();
+        assert_eq!(left, 0, "seed {seed}: {:?}", run.world.state);
         // The finished journal replays to the same end.
-        let mut again = World::new::<Storm>("rage", Bytes::new());
+        let mut again = World::new::<T>(handler, Bytes::new());
+        again.state = run.world.state.clone();
         again.journal = run.world.journal.clone();
         let ended = again.run();
         assert_eq!(ended, machine::Ended::Done, "seed {seed}: {:#?}", run.world.entries());

@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 
 use abide::prelude::*;
 use abide_model::command::Next;
-use abide_model::protocol::{Code, Failure, NotificationId, NotificationResult, Value};
+use abide_model::protocol::{Code, Failure, Metadata, NotificationId, NotificationResult, Value};
 use bytes::Bytes;
 use machine::{Ended, World, id, json};
 
@@ -620,8 +620,25 @@ fn a_timeout_ends_the_wait() {
 fn failures_of_calls_are_typed() {
     let failure = CallError::<OrderError>::from_failure(&Failure::new(404, "gone"));
     assert_eq!(failure.to_string(), "gone");
-    let deadlock = abide::Refusal::Deadlock.failure(409, "Order/a waits for Order/a");
-    assert!(matches!(CallError::<OrderError>::from_failure(&deadlock), CallError::Deadlock { .. }));
+    let coded = |code: u32, text: &str, abide: &str| {
+        let metadata = vec![Metadata { key: abide::CODE_METADATA.to_owned(), value: abide.to_owned() }];
+        CallError::<OrderError>::from_failure(&Failure { metadata, ..Failure::new(code, text) })
+    };
+    let deadlock = coded(508, "the call would wait for itself: Order/a → Stock/b → Order/a", "AB0508");
+    assert!(
+        matches!(&deadlock, CallError::Deadlock { cycle } if cycle == "Order/a → Stock/b → Order/a"),
+        "{deadlock:?}"
+    );
+    assert_eq!(deadlock.code(), 508);
+    assert!(matches!(coded(404, "no such", "AB0404"), CallError::NotFound { .. }));
+    assert!(matches!(coded(429, "too many", "AB0431"), CallError::Overloaded { .. }));
+    assert!(matches!(coded(500, "panicked", "AB0501"), CallError::Terminal { code: 500, .. }));
+}
+
+#[test]
+fn a_cancellation_is_told_from_other_conflicts() {
+    assert!(Terminal::cancelled().is_cancelled() && Terminal::new(409, "canceled").is_cancelled());
+    assert!(!Terminal::new(409, "promise was already completed").is_cancelled());
 }
 
 #[test]

@@ -7,9 +7,12 @@ extern crate abide_sdk as abide;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use abide::client::{Accepted, AcceptedStatus, BoxFuture, OutgoingRequest, Transport, TransportError};
+use abide::client::{
+    Accepted, AcceptedStatus, BoxFuture, OutgoingRequest, SignalId, SignalResult, Start, Stop, Transport,
+    TransportError,
+};
 use abide::prelude::*;
-use abide::service::{Fields, Kind};
+use abide::service::{Fields, Kind, Options, Rate};
 use abide::{Registry, TurnStart, UnknownTarget};
 use abide_model::command::{Access, Form};
 use abide_model::id::PartitionKey;
@@ -79,13 +82,61 @@ impl Account {
     }
 }
 
-#[service]
+#[service(concurrency = 10, rate = "100/s", retry(max_attempts = 3))]
 struct Mailer;
 
 #[handlers]
 impl Mailer {
     fn mail(&self, cx: &mut Turn, (to, balance): (String, i64)) -> String {
         format!("{to} {balance} {}", cx.random() != cx.random())
+    }
+}
+
+/// Says all that can be said.
+#[object(
+    version = "2026-11",
+    retention = "7d",
+    journal_retention = "1d",
+    state_ttl = "30d",
+    retry(initial = "2s"),
+    concurrency = 10,
+    rate = "100/s",
+    key_rate = "10/30s"
+)]
+struct Session {
+    seen: u32,
+}
+
+#[handlers]
+impl Session {
+    #[handler(
+        retention = "1h",
+        journal_retention = "0s",
+        concurrency = 2,
+        rate = "5/m",
+        key_rate = "1 / 500ms",
+        retry(max_attempts = 1, exhausted = "fail")
+    )]
+    async fn see(&mut self, _cx: &mut Flow) -> u32 {
+        self.seen += 1;
+        self.seen
+    }
+
+    fn seen(&self, _cx: &Read) -> u32 {
+        self.seen
+    }
+}
+
+#[workflow]
+struct Signup {
+    email: String,
+}
+
+#[handlers]
+impl Signup {
+    async fn run(&mut self, _cx: &mut Flow, email: String) -> usize {
+        self.email = email;
+        self.email.len()
     }
 }
 
@@ -141,6 +192,39 @@ fn descriptors_say_what_the_signatures_say() {
     let mailer = registry.get("Mailer").unwrap().descriptor();
     assert_eq!((mailer.kind, mailer.handlers[0].access), (Kind::Service, Access::Shared));
     assert_eq!(registry.services().count(), 3);
+}
+
+#[test]
+fn options_are_what_the_attributes_say() {
+    let registry = Registry::builder().bind::<Session>().bind::<Mailer>().build();
+    let session = registry.get("Session").unwrap().descriptor();
+    assert_eq!(session.version, "2026-11");
+    let day = Duration::from_secs(86_400);
+    let said = Options {
+        retry: Some(RetryPolicy { initial: Duration::from_secs(2), ..RetryPolicy::default() }),
+        retention: Some(7 * day),
+        journal_retention: Some(day),
+        state_ttl: Some(30 * day),
+        concurrency: Some(10),
+        rate: Some(Rate { count: 100, per: Duration::from_secs(1) }),
+        key_rate: Some(Rate { count: 10, per: Duration::from_secs(30) }),
+    };
+    assert_eq!((&session.options, &session.options_of(1)), (&said, &said));
+    let own = Options {
+        retry: Some(RetryPolicy::attempts(1)),
+        retention: Some(day / 24),
+        journal_retention: Some(Duration::ZERO),
+        state_ttl: None,
+        concurrency: Some(2),
+        rate: Some(Rate { count: 5, per: Duration::from_secs(60) }),
+        key_rate: Some(Rate { count: 1, per: Duration::from_millis(500) }),
+    };
+    assert_eq!(session.handlers[0].options, own);
+    assert_eq!(session.options_of(0), Options { state_ttl: Some(30 * day), ..own });
+    let mailer = registry.get("Mailer").unwrap().descriptor();
+    let retry = Some(RetryPolicy { max_attempts: Some(3), ..RetryPolicy::default() });
+    let rate = Some(Rate { count: 100, per: Duration::from_secs(1) });
+    assert_eq!(mailer.options, Options { retry, concurrency: Some(10), rate, ..Options::default() });
 }
 
 #[test]
@@ -203,6 +287,7 @@ fn services_are_made_by_default_or_by_a_function() {
 struct Canned {
     answer: Result<Bytes, TransportError>,
     asked: Mutex<Vec<OutgoingRequest>>,
+    orders: Mutex<Vec<String>>,
 }
 
 impl Transport for Canned {
@@ -220,13 +305,29 @@ impl Transport for Canned {
         Box::pin(async { self.answer.clone() })
     }
 
-    fn output(&self, _: InvocationId) -> BoxFuture<'_, Result<Option<Bytes>, TransportError>> {
+    fn output(&self, id: InvocationId) -> BoxFuture<'_, Result<Option<Bytes>, TransportError>> {
+        self.orders.lock().unwrap().push(format!("output {id}"));
         Box::pin(async { Ok(None) })
+    }
+
+    fn signal(
+        &self,
+        target: InvocationId,
+        signal: SignalId,
+        result: SignalResult,
+    ) -> BoxFuture<'_, Result<(), TransportError>> {
+        self.orders.lock().unwrap().push(format!("{target} {signal:?} {result:?}"));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn stop(&self, target: InvocationId, how: Stop) -> BoxFuture<'_, Result<(), TransportError>> {
+        self.orders.lock().unwrap().push(format!("{how:?} {target}"));
+        Box::pin(async { Ok(()) })
     }
 }
 
 fn client(answer: Result<Bytes, TransportError>) -> (Client, Arc<Canned>) {
-    let transport = Arc::new(Canned { answer, asked: Mutex::default() });
+    let transport = Arc::new(Canned { answer, asked: Mutex::default(), orders: Mutex::default() });
     (Client::new(Arc::clone(&transport) as Arc<dyn Transport>), transport)
 }
 
@@ -254,6 +355,66 @@ fn clients_are_typed() {
     assert_eq!(transport.asked.lock().unwrap().pop().unwrap().input, Bytes::new());
     assert_eq!(now(client.invocation(start().id).attach::<i64>()), Ok(70));
     assert_eq!(now(client.invocation(start().id).output::<i64>()), Ok(None));
+}
+
+#[test]
+fn sends_say_when_they_start() {
+    let (client, transport) = client(Ok(Bytes::new()));
+    let start_of = || transport.asked.lock().unwrap().pop().unwrap().start;
+    now(client.object::<Account>("a").close().send()).unwrap();
+    assert_eq!(start_of(), Start::Now);
+    now(client.object::<Account>("a").close().send_after(Duration::from_secs(2))).unwrap();
+    assert_eq!(start_of(), Start::After(Duration::from_secs(2)));
+    now(client.object::<Account>("a").close().send_at(Millis(5))).unwrap();
+    assert_eq!(start_of(), Start::At(Millis(5)));
+
+    let turn = Turn::new(start());
+    turn.object::<Account>("a").close().send_at(Millis(5_000));
+    turn.workflow::<Signup>("b").run("b@c.d".to_owned()).send_after(Duration::from_secs(1));
+    let sends: Vec<_> = turn.into_sends().into_iter().map(|send| (send.service, send.key, send.execute_at)).collect();
+    let expected = [("bank.Account", "a", 5_000), ("Signup", "b", 2_000)];
+    let expected = expected.map(|(service, key, at)| (service.to_owned(), Some(key.to_owned()), Some(Millis(at))));
+    assert_eq!(sends, expected);
+}
+
+#[test]
+fn workflows_are_submitted_and_their_results_read_later() {
+    let (client, transport) = client(Ok(Bytes::from_static(b"5")));
+    now(client.workflow::<Signup>("a").run("a@b.c".to_owned()).send()).unwrap();
+    let asked = transport.asked.lock().unwrap().pop().unwrap();
+    assert_eq!((asked.service.as_str(), asked.key.as_deref(), asked.handler.as_str()), ("Signup", Some("a"), "run"));
+    let run = client.workflow_handle::<Signup>("a");
+    assert_eq!(run.id(), InvocationId::workflow("Signup", "a"));
+    assert_eq!(now(run.attach::<usize>()), Ok(5));
+    assert_eq!(now(run.output::<usize>()), Ok(None));
+    assert_eq!(*transport.orders.lock().unwrap(), [format!("output {}", run.id())]);
+}
+
+#[test]
+fn invocations_are_signalled_and_stopped() {
+    let (client, transport) = client(Ok(Bytes::new()));
+    let id = start().id;
+    let awakeable = client.awakeable(AwakeableId { invocation: id, signal: 17 });
+    now(awakeable.resolve(&7)).unwrap();
+    now(awakeable.reject("no")).unwrap();
+    now(client.invocation(id).signal("hurry", &true)).unwrap();
+    now(client.invocation(id).cancel()).unwrap();
+    now(client.invocation(id).kill()).unwrap();
+    let orders = transport.orders.lock().unwrap();
+    let found = |place: usize, parts: &[&str]| parts.iter().all(|part| orders[place].contains(part));
+    assert!(found(0, &[&id.to_string(), "Index(17)", "Value"]), "{orders:?}");
+    assert!(found(1, &["Index(17)", "Failure", "500", "no"]), "{orders:?}");
+    assert!(found(2, &[r#"Name("hurry")"#, "true"]), "{orders:?}");
+    assert_eq!(orders[3..], [format!("Cancel {id}"), format!("Kill {id}")]);
+}
+
+#[test]
+fn a_request_with_an_idempotency_key_knows_its_invocation() {
+    let (client, _) = client(Ok(Bytes::new()));
+    let request = client.object::<Account>("alice").withdraw(30);
+    assert_eq!(request.invocation_id(), None);
+    let id = InvocationId::idempotent("bank.Account", Some("alice"), "withdraw", "tx-1");
+    assert_eq!(request.idempotency_key("tx-1").invocation_id(), Some(id));
 }
 
 #[test]

@@ -100,6 +100,51 @@ fn sends_tell_the_invocation() {
 }
 
 #[test]
+fn signals_and_awakeables_have_paths_of_their_own() {
+    const ACCEPTED: &str = "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n";
+    let id = InvocationId::idempotent("Account", Some("a"), "withdraw", "k");
+    let awakeable = AwakeableId { invocation: id, signal: 17 };
+    let (client, served) = server(ACCEPTED);
+    block_on(client.awakeable(awakeable).resolve(&"paid")).unwrap();
+    let asked = served.join().unwrap();
+    assert!(asked.starts_with(&format!("POST /restate/awakeables/{awakeable}/resolve HTTP")), "{asked}");
+    assert!(asked.ends_with("\r\n\r\n\"paid\""), "{asked}");
+    let (client, served) = server(ACCEPTED);
+    block_on(client.awakeable(awakeable).reject("no money")).unwrap();
+    let asked = served.join().unwrap();
+    assert!(asked.starts_with(&format!("POST /restate/awakeables/{awakeable}/reject HTTP")), "{asked}");
+    assert!(asked.ends_with("\r\n\r\nno money") && !asked.contains("application/json"), "{asked}");
+    let (client, served) = server(ACCEPTED);
+    block_on(client.invocation(id).signal("hurry up", &1)).unwrap();
+    let asked = served.join().unwrap();
+    assert!(asked.starts_with(&format!("POST /restate/invocation/{id}/signal/hurry%20up HTTP")), "{asked}");
+}
+
+#[test]
+fn stopping_is_for_the_admin_api() {
+    let client = Client::new(Arc::new(HttpTransport::new("http://127.0.0.1:1").unwrap()));
+    let id = InvocationId::idempotent("Account", Some("a"), "withdraw", "k");
+    let Err(CallError::Rejected { code: 501, message }) = block_on(client.invocation(id).cancel()) else { panic!() };
+    assert!(message.contains("cancelling an invocation") && message.contains("admin API"), "{message}");
+}
+
+#[test]
+fn a_start_at_a_time_is_a_delay_until_then() {
+    let answer = "HTTP/1.1 202 Accepted\r\ncontent-length: 79\r\n\r\n\
+         {\"invocationId\":\"inv_1foAirY4KKzi66hZ0W3CZSmjggN04feGoK\",\"status\":\"Accepted\"}  ";
+    let (client, served) = server(answer);
+    block_on(client.object::<Account>("a").withdraw(1).send_at(Millis(5))).unwrap();
+    assert!(served.join().unwrap().starts_with("POST /Account/a/withdraw/send?delay=0ms "));
+    let (client, served) = server(answer);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let in_a_minute = Millis(u64::try_from(now.as_millis()).unwrap() + 60_000);
+    block_on(client.object::<Account>("a").withdraw(1).send_at(in_a_minute)).unwrap();
+    let asked = served.join().unwrap();
+    let delay = asked.strip_prefix("POST /Account/a/withdraw/send?delay=").unwrap().split_once("ms ").unwrap().0;
+    assert!((50_000..=60_000).contains(&delay.parse::<u64>().unwrap()), "{delay}");
+}
+
+#[test]
 fn refusals_and_lost_answers_are_told_apart() {
     let call = |client: Client| block_on(client.object::<Account>("a").withdraw(1).idempotency_key("k").into_future());
     let (client, _served) = server("HTTP/1.1 429 Too Many\r\nretry-after: 2\r\ncontent-length: 0\r\n\r\n");

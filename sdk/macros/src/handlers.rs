@@ -5,9 +5,9 @@ use quote::{quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Error, ImplItem, ImplItemFn, ItemImpl, LitStr, PathArguments, Result, Type, parse_quote};
 
-use crate::options::{Options, documentation};
+use crate::options::{self, Options, documentation};
 use crate::signature::{self, Returns, Shape, Signature};
-use crate::{awaits, client};
+use crate::{awaits, client, kept};
 
 /// A method that is a handler.
 pub(crate) struct Handler {
@@ -20,9 +20,7 @@ pub(crate) struct Handler {
 }
 
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> Result<TokenStream> {
-    if !options.is_empty() {
-        return Err(Error::new(options.span(), "`#[handlers]` has no options; handlers have: `#[handler(…)]`"));
-    }
+    let version = version(options)?;
     let mut item: ItemImpl = syn::parse2(item)
         .map_err(|error| Error::new(error.span(), "`#[handlers]` stands above an `impl Type { … }` block"))?;
     let entity = entity(&item)?;
@@ -41,9 +39,31 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> Result<TokenStr
         return Err(faults);
     }
     check_names(&handlers)?;
-    let implementation = implementation(&entity, &handlers);
+    if let Some(version) = version {
+        let kept = kept::expand(&entity, &version, &handlers)?;
+        return Ok(quote!(#item #kept));
+    }
+    let implementation = implementation(&entity, &quote!(self), &handlers);
+    let run = check_run(&entity, &handlers);
     let client = client::expand(&entity, &handlers);
-    Ok(quote!(#item #implementation #client))
+    Ok(quote!(#item #implementation #run #client))
+}
+
+/// The version in `#[handlers(version = …)]`: the block is code of that version, kept beside the current one.
+fn version(options: TokenStream) -> Result<Option<LitStr>> {
+    let mut version = None;
+    let parser = syn::meta::parser(|meta| {
+        if meta.path.is_ident("version") {
+            version = Some(options::version(&meta)?);
+            return Ok(());
+        }
+        Err(meta.error(
+            "unknown option; there is `version = 1` for code of an earlier version; handlers have options of \
+                        their own: `#[handler(…)]`",
+        ))
+    });
+    syn::parse::Parser::parse2(parser, options)?;
+    Ok(version)
 }
 
 fn method(item: &mut ImplItem) -> Option<&mut ImplItemFn> {
@@ -95,6 +115,10 @@ impl Handler {
             method.attrs.push(parse_quote!(#[allow(clippy::unused_async)]));
         }
         let options = options.unwrap_or_default();
+        if let (Some(span), false) = (options.run.concurrency, signature.is_flow()) {
+            let message = "`concurrency` bounds attempts of flows, and this is a turn, which runs to its end at once";
+            return Err(Error::new(span, message));
+        }
         let ident = method.sig.ident.clone();
         let name = options.name.clone().unwrap_or_else(|| LitStr::new(&ident.to_string(), ident.span()));
         let docs = documentation(&method.attrs);
@@ -109,21 +133,30 @@ impl Handler {
             Shape::ExclusiveFlow => (quote!(Exclusive), quote!(Flow)),
             Shape::SharedFlow => (quote!(Shared), quote!(Flow)),
         };
-        let (name, docs, public) = (&self.name, &self.docs, !self.options.private);
-        let retry = match &self.options.retry {
-            Some(policy) => quote!(::core::option::Option::Some(#policy)),
-            None => quote!(::core::option::Option::None),
+        let entity = &self.entity;
+        let access = if self.is_run() {
+            quote!(#support::access_of_run(<#entity as #support::Entity>::KIND))
+        } else {
+            quote!(#support::Access::#access)
         };
+        let (name, docs, public) = (&self.name, &self.docs, !self.options.private);
+        let options = self.options.run.expression();
         quote! {
             #support::HandlerDescriptor {
                 name: #name.into(),
-                access: #support::Access::#access,
+                access: #access,
                 form: #support::Form::#form,
-                options: #support::Options { retry: #retry, ..::core::default::Default::default() },
+                options: #options,
                 public: #public,
                 documentation: #support::documentation(#docs),
             }
         }
+    }
+
+    /// Whether it has the name and the shape of what runs once per key of a workflow. In an object it is a handler like
+    /// any other.
+    fn is_run(&self) -> bool {
+        self.signature.shape == Shape::ExclusiveFlow && self.name.value() == RUN
     }
 
     /// A bound that explains itself when the shape does not fit the type.
@@ -131,7 +164,13 @@ impl Handler {
         let entity = Ident::new(&self.entity.to_string(), self.signature.context);
         let span = self.signature.context;
         match self.signature.shape {
-            Shape::ExclusiveTurn | Shape::SharedTurn | Shape::ExclusiveFlow => {
+            Shape::ExclusiveFlow if self.is_run() => {
+                quote_spanned!(span=> ::abide::__private::macro_support::requires_keyed::<#entity>();)
+            }
+            Shape::SharedTurn => {
+                quote_spanned!(span=> ::abide::__private::macro_support::requires_keyed::<#entity>();)
+            }
+            Shape::ExclusiveTurn | Shape::ExclusiveFlow => {
                 quote_spanned!(span=> ::abide::__private::macro_support::requires_object::<#entity>();)
             }
             Shape::ServiceTurn => {
@@ -141,8 +180,8 @@ impl Handler {
         }
     }
 
-    /// The arm of the dispatching `match`.
-    fn arm(&self, index: usize) -> TokenStream {
+    /// The arm of the dispatching `match`; `receiver` is what the method is called on.
+    fn arm(&self, index: usize, receiver: &TokenStream) -> TokenStream {
         let support = quote!(::abide::__private::macro_support);
         let (ident, name) = (&self.ident, &self.name);
         let (read, pass) = match &self.signature.argument {
@@ -154,7 +193,7 @@ impl Handler {
             None => (quote!(#support::no_argument(#name, &input)?;), quote!()),
         };
         let wait = self.signature.is_flow().then(|| quote!(.await));
-        let called = quote!(self.#ident(cx #pass)#wait);
+        let called = quote!(#receiver.#ident(cx #pass)#wait);
         let answered = match &self.signature.returns {
             Returns::Plain(None) => quote!(#support::answer(#name, #called)),
             Returns::Plain(Some(ty)) => quote_spanned!(ty.span()=> #support::answer(#name, #called)),
@@ -173,14 +212,40 @@ impl Handler {
     }
 }
 
-/// The implementation of `Handlers`.
-fn implementation(entity: &Ident, handlers: &[Handler]) -> TokenStream {
+/// Name of the handler that a workflow executes once per key.
+const RUN: &str = "run";
+
+/// A check that compiles unless the entity is a workflow without a proper `run`. What kind it is stands above the struct,
+/// not above this block, so the compiler has to look: at `Entity::KIND`, in a constant.
+fn check_run(entity: &Ident, handlers: &[Handler]) -> TokenStream {
+    if handlers.iter().any(Handler::is_run) {
+        return quote!();
+    }
+    let support = quote!(::abide::__private::macro_support);
+    let misshaped = handlers.iter().find(|handler| handler.name.value() == RUN);
+    let span = misshaped.map_or(entity.span(), |handler| handler.ident.span());
+    let what = if misshaped.is_some() { "`run` has another shape" } else { "there is no `run`" };
+    let message = format!(
+        "`{entity}` is a workflow, and {what}: what it does once per key is \
+         `async fn run(&mut self, cx: &mut Flow, …)`"
+    );
+    let entity = Ident::new(&entity.to_string(), span);
+    quote_spanned! {span=>
+        const _: () = ::core::assert!(
+            !::core::matches!(<#entity as #support::Entity>::KIND, #support::Kind::Workflow),
+            #message
+        );
+    }
+}
+
+/// The implementation of `Handlers` for `entity`, whose methods are called on `receiver`.
+pub(crate) fn implementation(entity: &Ident, receiver: &TokenStream, handlers: &[Handler]) -> TokenStream {
     let support = quote!(::abide::__private::macro_support);
     let descriptors = handlers.iter().map(Handler::descriptor);
     let requirements = handlers.iter().map(Handler::requirement);
     let arms = |shapes: &[Shape]| -> Vec<TokenStream> {
         let numbered = handlers.iter().enumerate().filter(|(_, handler)| shapes.contains(&handler.signature.shape));
-        numbered.map(|(index, handler)| handler.arm(index)).collect()
+        numbered.map(|(index, handler)| handler.arm(index, receiver)).collect()
     };
     let turns = arms(&[Shape::ExclusiveTurn, Shape::ServiceTurn]);
     let reads = arms(&[Shape::SharedTurn]);

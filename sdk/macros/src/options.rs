@@ -1,8 +1,9 @@
-//! `#[handler(…)]` and doc comments.
+//! `#[handler(…)]`, what `#[object]`, `#[service]` and `#[workflow]` have in common with it, and doc comments.
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{ToTokens as _, quote};
 use syn::meta::ParseNestedMeta;
+use syn::spanned::Spanned as _;
 use syn::{Attribute, Error, Expr, ExprLit, Lit, LitFloat, LitInt, LitStr, Meta, Result};
 
 /// What `#[handler(…)]` says.
@@ -10,8 +11,7 @@ use syn::{Attribute, Error, Expr, ExprLit, Lit, LitFloat, LitInt, LitStr, Meta, 
 pub(crate) struct Options {
     pub(crate) name: Option<LitStr>,
     pub(crate) private: bool,
-    /// Expression of a `RetryPolicy`.
-    pub(crate) retry: Option<TokenStream>,
+    pub(crate) run: RunOptions,
 }
 
 impl Options {
@@ -38,14 +38,101 @@ impl Options {
                 return Err(meta.error("write `private` alone; leave it out for a public handler"));
             }
             Ok(())
-        } else if meta.path.is_ident("retry") {
-            self.retry = Some(retry(meta)?);
+        } else if meta.path.is_ident("state_ttl") {
+            Err(meta.error("state belongs to the object, not to a handler: write `#[object(state_ttl = \"…\")]`"))
+        } else if self.run.read(meta)? {
             Ok(())
         } else {
-            Err(meta.error("unknown option; there are `name = \"…\"`, `private` and `retry(…)`"))
+            Err(meta.error(format!("unknown option; there are `name = \"…\"`, `private`, {}", RunOptions::KNOWN)))
         }
     }
 }
+
+/// How handlers are run: what a whole type and a single handler can both say. Each is the expression of a field of
+/// `abide::service::Options`.
+#[derive(Default)]
+pub(crate) struct RunOptions {
+    fields: Vec<(&'static str, TokenStream)>,
+    /// Where `concurrency` stands, if it does.
+    pub(crate) concurrency: Option<proc_macro2::Span>,
+}
+
+impl RunOptions {
+    /// For messages about unknown options.
+    pub(crate) const KNOWN: &'static str = "`retry(…)`, `retention = \"7d\"`, `journal_retention = \"1d\"`, \
+                                            `concurrency = 10`, `rate = \"100/s\"` and `key_rate = \"5/s\"`";
+
+    /// Reads the option at `meta`; `false` when it is not one of these.
+    pub(crate) fn read(&mut self, meta: &ParseNestedMeta<'_>) -> Result<bool> {
+        const DURATIONS: [&str; 2] = ["retention", "journal_retention"];
+        const RATES: [&str; 2] = ["rate", "key_rate"];
+        let (field, value) = if let Some(name) = DURATIONS.into_iter().find(|name| meta.path.is_ident(name)) {
+            (name, duration_of(meta)?)
+        } else if let Some(name) = RATES.into_iter().find(|name| meta.path.is_ident(name)) {
+            (name, rate(&meta.value()?.parse()?)?)
+        } else if meta.path.is_ident("concurrency") {
+            let count = meta.value()?.parse::<LitInt>()?;
+            if count.base10_parse::<u32>()? == 0 {
+                return Err(Error::new(count.span(), "with 0 nothing would ever run: write at least 1"));
+            }
+            self.concurrency = Some(meta.path.span());
+            ("concurrency", quote!(#count))
+        } else if meta.path.is_ident("retry") {
+            ("retry", retry(meta)?)
+        } else {
+            return Ok(false);
+        };
+        self.set(meta, field, value)?;
+        Ok(true)
+    }
+
+    /// Reads the value of `state_ttl`, which only objects have.
+    pub(crate) fn read_state_ttl(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
+        let ttl = duration_of(meta)?;
+        self.set(meta, "state_ttl", ttl)
+    }
+
+    fn set(&mut self, meta: &ParseNestedMeta<'_>, field: &'static str, value: TokenStream) -> Result<()> {
+        if self.fields.iter().any(|(known, _)| *known == field) {
+            return Err(meta.error(format!("`{field}` is set twice")));
+        }
+        self.fields.push((field, value));
+        Ok(())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// The expression of an `abide::service::Options`.
+    pub(crate) fn expression(&self) -> TokenStream {
+        let support = quote!(::abide::__private::macro_support);
+        let fields = self.fields.iter().map(|(field, value)| {
+            let field = proc_macro2::Ident::new(field, proc_macro2::Span::call_site());
+            quote!(#field: ::core::option::Option::Some(#value))
+        });
+        quote!(#support::Options { #(#fields,)* ..::core::default::Default::default() })
+    }
+}
+
+/// A version: `2`, `"2"` or `"2026-11"`.
+pub(crate) fn version(meta: &ParseNestedMeta<'_>) -> Result<LitStr> {
+    let literal: Lit = meta.value()?.parse()?;
+    let text = match &literal {
+        Lit::Int(number) => number.base10_parse::<u64>()?.to_string(),
+        Lit::Str(text) => text.value(),
+        other => return Err(Error::new(other.span(), "a version is a number or a text: `version = 2`")),
+    };
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '+');
+    if text.is_empty() || text.len() > VERSION_MAX || !text.chars().all(fits) {
+        let message = format!("a version has 1 to {VERSION_MAX} letters, digits and `.`, `-`, `_`, `+`");
+        return Err(Error::new(literal.span(), message));
+    }
+    Ok(LitStr::new(&text, literal.span()))
+}
+
+/// Most characters of a version: it is stored with every flow.
+const VERSION_MAX: usize = 64;
 
 fn retry(meta: &ParseNestedMeta<'_>) -> Result<TokenStream> {
     let support = quote!(::abide::__private::macro_support);
@@ -53,8 +140,8 @@ fn retry(meta: &ParseNestedMeta<'_>) -> Result<TokenStream> {
     meta.parse_nested_meta(|meta| {
         if meta.path.is_ident("initial") || meta.path.is_ident("max_interval") {
             let field = &meta.path;
-            let millis = duration(&meta.value()?.parse()?)?;
-            fields.push(quote!(#field: ::core::time::Duration::from_millis(#millis)));
+            let duration = duration_of(&meta)?;
+            fields.push(quote!(#field: #duration));
         } else if meta.path.is_ident("factor") {
             let factor = meta.value()?.parse::<LitFloat>()?;
             fields.push(quote!(factor: #factor));
@@ -82,16 +169,47 @@ fn retry(meta: &ParseNestedMeta<'_>) -> Result<TokenStream> {
     Ok(quote!(#support::RetryPolicy { #(#fields,)* ..::core::default::Default::default() }))
 }
 
+/// The expression of the `Duration` at `meta`.
+fn duration_of(meta: &ParseNestedMeta<'_>) -> Result<TokenStream> {
+    let text: LitStr = meta.value()?.parse()?;
+    let millis = millis(&text.value()).ok_or_else(|| {
+        Error::new(text.span(), "not a duration: write for example \"500ms\", \"10s\", \"5m\", \"2h\", \"7d\"")
+    })?;
+    Ok(quote!(::core::time::Duration::from_millis(#millis)))
+}
+
 /// Milliseconds of a text such as `500ms`, `10s`, `5m`, `2h` or `1d`.
-fn duration(text: &LitStr) -> Result<u64> {
+fn millis(text: &str) -> Option<u64> {
     const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-    let value = text.value();
-    let parsed = UNITS.iter().find_map(|(unit, millis)| {
-        let count: u64 = value.strip_suffix(unit)?.trim_end().parse().ok()?;
+    UNITS.iter().find_map(|(unit, millis)| {
+        let count: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
         count.checked_mul(*millis)
+    })
+}
+
+/// The expression of a `Rate` such as `100/s`, `5/m` or `10/30s`.
+fn rate(text: &LitStr) -> Result<TokenStream> {
+    let support = quote!(::abide::__private::macro_support);
+    let value = text.value();
+    let parsed = value.split_once('/').and_then(|(count, per)| {
+        let count: u32 = count.trim().parse().ok().filter(|count| *count > 0)?;
+        let per = per.trim();
+        let one = per.starts_with(|c: char| c.is_ascii_alphabetic()).then(|| format!("1{per}"));
+        let per = millis(one.as_deref().unwrap_or(per)).filter(|per| *per > 0)?;
+        Some((count, per))
     });
-    parsed
-        .ok_or_else(|| Error::new(text.span(), "not a duration: write for example \"500ms\", \"10s\", \"5m\", \"2h\""))
+    let (count, per) = parsed
+        .ok_or_else(|| Error::new(text.span(), "not a rate: write for example \"100/s\", \"5/m\" or \"10/30s\""))?;
+    Ok(quote!(#support::Rate { count: #count, per: ::core::time::Duration::from_millis(#per) }))
+}
+
+/// The path at `meta`: `migrate = upgrade` or `migrate = "path::to::upgrade"`.
+pub(crate) fn path(meta: &ParseNestedMeta<'_>) -> Result<TokenStream> {
+    let input = meta.value()?;
+    if input.peek(LitStr) {
+        return Ok(input.parse::<LitStr>()?.parse::<syn::Path>()?.into_token_stream());
+    }
+    Ok(input.parse::<syn::Path>()?.into_token_stream())
 }
 
 /// The text of doc comments; empty when there are none.

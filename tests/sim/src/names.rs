@@ -105,6 +105,7 @@ impl Callee {
             key: self.key.clone(),
             access: self.access as i32,
             form: self.form as i32,
+            ..Target::default()
         }
     }
 

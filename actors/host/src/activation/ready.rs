@@ -60,6 +60,11 @@ impl End {
 }
 
 impl Ready {
+    /// Bytes of names and values of the state.
+    pub(super) fn bytes(&self) -> usize {
+        self.fields.iter().map(|(field, value)| field.len() + value.len()).sum()
+    }
+
     pub(super) fn new(snapshot: Snapshot, mirror: usize) -> Self {
         Self {
             activation: snapshot.activation,
@@ -305,7 +310,7 @@ impl<P: Port> Activation<P> {
             Ok(end) => self.propose(id, life, None, end, None).map(|()| None),
             Err(fault) => {
                 let failures = due.map_or(item.work.failures, |due| due.failures) + 1;
-                let handler = resolved.ok().map(|handler| self.service.handler(handler));
+                let handler = resolved.ok().map(|handler| (&*self.service, handler));
                 let next = self.env.next(handler, failures);
                 self.env.metrics.attempt_failed(fault.kind);
                 let body = Body::AttemptFailed(AttemptFailed {

@@ -12,7 +12,6 @@ use abide_model::id::{InvocationId, PartitionId};
 use abide_model::protocol::{Code, Failure, RawMessage, Suspension};
 use abide_model::table::Awaiting;
 use abide_sdk::attempt::Progress;
-use abide_sdk::service::HandlerDescriptor;
 use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 
@@ -36,6 +35,8 @@ pub(super) struct Driver<P> {
     failures: u32,
     service: String,
     handler: String,
+    /// The version of the code that runs.
+    version: String,
 }
 
 /// What the attempt came to.
@@ -60,6 +61,12 @@ enum Step {
 
 impl<P: Port> Driver<P> {
     pub(super) fn new(env: Rc<Env<P>>, start: &StartAttempt) -> Self {
+        let version = match &start.version {
+            Some(pinned) => pinned.clone(),
+            None => {
+                env.service(&start.work.target.service).map(|current| current.version().to_owned()).unwrap_or_default()
+            }
+        };
         Self {
             env,
             id: start.work.id,
@@ -70,6 +77,7 @@ impl<P: Port> Driver<P> {
             failures: start.failures,
             service: start.work.target.service.clone(),
             handler: start.work.target.handler.clone(),
+            version,
         }
     }
 
@@ -177,7 +185,7 @@ impl<P: Port> Driver<P> {
             messages,
             seen: slot.seen.get(),
             life: self.life,
-            version: String::new(),
+            version: self.version.clone(),
         });
         Order::Propose { partition: self.partition, body, waiter: None }
     }
@@ -187,7 +195,12 @@ impl<P: Port> Driver<P> {
         let target = format_args!("{}/{}", self.service, self.handler);
         tracing::debug!(invocation = %self.id, %target, failure = %fault.failure.message, "a flow's attempt failed");
         self.env.metrics.attempt_failed(fault.kind);
-        let next = next.unwrap_or_else(|| self.env.next(self.descriptor(), self.failures + 1));
+        let uncounted = fault.is_uncounted();
+        let next = match next {
+            None if uncounted => Next::RetryAfter(millis(self.env.settings.code_wait)),
+            None => self.policy(),
+            Some(next) => next,
+        };
         let body = Body::AttemptFailed(AttemptFailed {
             id: Bytes::copy_from_slice(&self.id.to_bytes()),
             accept: None,
@@ -196,16 +209,26 @@ impl<P: Port> Driver<P> {
             failure: Some(fault.failure),
             next: Some(next),
             life: self.life,
-            uncounted: false,
+            uncounted,
         });
         let order = Order::Propose { partition: self.partition, body, waiter: None };
         submit_patiently(&self.env, order, wanted).await;
     }
 
-    fn descriptor(&self) -> Option<&HandlerDescriptor> {
-        let handlers = &self.env.service(&self.service)?.executable.descriptor().handlers;
-        handlers.iter().find(|handler| handler.name == self.handler)
+    /// What the retry policy of the handler says about one more failure.
+    fn policy(&self) -> Next {
+        let service = self.env.code(&self.service, &self.handler, Some(&self.version)).ok();
+        let handler = service.and_then(|service| {
+            let handlers = &service.executable.descriptor().handlers;
+            let number = handlers.iter().position(|handler| handler.name == self.handler)?;
+            Some((&**service, number))
+        });
+        self.env.next(handler, self.failures + 1)
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 enum Appended {

@@ -115,6 +115,51 @@ fn idle_objects_leave_memory_and_come_back() {
 }
 
 #[test]
+fn objects_beyond_the_bound_make_room() {
+    let bench = Bench::new(HostSettings { objects: 8, ..HostSettings::default() });
+    for number in 1..=40 {
+        assert_eq!(bench.add(&format!("k{number}"), 1), value("1"));
+    }
+    assert_eq!(bench.applied("activate"), 40);
+    // The newest is in memory, the first is not; neither has lost anything.
+    assert_eq!(bench.add("k40", 2), value("2"));
+    assert_eq!(bench.applied("activate"), 40);
+    assert_eq!(bench.add("k1", 2), value("2"));
+    assert_eq!(bench.applied("activate"), 41);
+}
+
+#[test]
+fn large_objects_make_room_as_well() {
+    let bench = Bench::new(HostSettings { object_bytes: 16, ..HostSettings::default() });
+    for number in 1..=40 {
+        assert_eq!(bench.add(&format!("k{number}"), 1), value("1"));
+    }
+    assert_eq!(bench.add("k1", 2), value("2"));
+    assert_eq!(bench.applied("activate"), 41);
+}
+
+#[test]
+fn a_flow_goes_on_with_the_code_it_is_pinned_to() {
+    let bench = Bench::new(HostSettings::default());
+    let flow = id("s", 1);
+    bench.port.act(|world| world.pin(flow, "1"));
+    bench.start(flow, GREETER, None, "steps", "x");
+    eventually("the old code ends it", || bench.outcome(flow) == success("the old way"));
+}
+
+#[test]
+fn a_flow_without_its_code_waits_and_its_failures_do_not_count() {
+    let bench = Bench::new(HostSettings { retry: RetryPolicy::attempts(1), ..HostSettings::default() });
+    let flow = id("s", 1);
+    bench.port.act(|world| world.pin(flow, "7"));
+    bench.start(flow, GREETER, None, "steps", "x");
+    eventually("it waits", || bench.status(flow) == Some(Status::Resting));
+    let failure = bench.port.world().invocations[&flow].failure.clone().expect("said why");
+    assert!(failure.message.starts_with("AB0572: no code of version `7` of Greeter"), "{}", failure.message);
+    assert_eq!(bench.port.world().invocations[&flow].work.failures, 0);
+}
+
+#[test]
 fn a_service_turn_is_recorded_only_when_it_sends() {
     let bench = Bench::new(HostSettings::default());
     assert_eq!(bench.call(id("s", 1), GREETER, None, "hello", "you").wait(), value("hello you"));

@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use abide_model::command::{Access, Form};
 use abide_model::id::InvocationId;
 use abide_model::protocol::Failure;
 use abide_sdk::client::{Callable, Caller, Request};
-use abide_sdk::service::{Fields, HandlerDescriptor, HandlerResult, Kind, Options, Registry};
+use abide_sdk::service::{
+    Executable, Fields, FlowFuture, HandlerDescriptor, HandlerResult, Instance, Kind, Options, Registry,
+    ServiceDescriptor,
+};
 use abide_sdk::{Entity, Flow, Handlers, NoError, Object, Read, Service, StateError, StepError, Turn};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -19,9 +22,56 @@ pub(crate) const COUNTER: &str = "Counter";
 pub(crate) const GREETER: &str = "Greeter";
 
 pub(crate) fn registry() -> Registry {
-    static REGISTRY: LazyLock<Registry> =
-        LazyLock::new(|| Registry::builder().bind::<Counter>().bind::<Greeter>().build());
+    static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
+        Registry::builder().bind::<Counter>().bind::<Greeter>().keep_with(Arc::new(OldGreeter::new())).build()
+    });
     REGISTRY.clone()
+}
+
+/// The flow `steps` of the greeter as it was in version 1: it ends at once.
+struct OldGreeter(ServiceDescriptor);
+
+impl OldGreeter {
+    fn new() -> Self {
+        Self(ServiceDescriptor {
+            name: GREETER.into(),
+            kind: Kind::Service,
+            version: "1".into(),
+            options: Options::default(),
+            handlers: vec![handler("steps", Access::Shared, Form::Flow)],
+            documentation: None,
+        })
+    }
+}
+
+impl Executable for OldGreeter {
+    fn descriptor(&self) -> &ServiceDescriptor {
+        &self.0
+    }
+
+    fn instantiate(&self, _fields: &Fields) -> Result<Box<dyn Instance>, StateError> {
+        Ok(Box::new(OldInstance))
+    }
+}
+
+struct OldInstance;
+
+impl Instance for OldInstance {
+    fn fields(&self) -> Result<Fields, StateError> {
+        Ok(Fields::new())
+    }
+
+    fn turn(&mut self, _handler: usize, _cx: &mut Turn, _input: Bytes) -> HandlerResult {
+        Err(Failure::new(500, "has no turns"))
+    }
+
+    fn read(&self, _handler: usize, _cx: &Read, _input: Bytes) -> HandlerResult {
+        Err(Failure::new(500, "has no reads"))
+    }
+
+    fn flow(self: Box<Self>, _handler: usize, _cx: Flow, _input: Bytes) -> FlowFuture {
+        Box::pin(async move { (self as Box<dyn Instance>, text("the old way")) })
+    }
 }
 
 static BOMBS: LazyLock<Mutex<HashMap<InvocationId, u32>>> = LazyLock::new(Mutex::default);

@@ -10,7 +10,7 @@ use abide_model::command::{
 use abide_model::effect::Work;
 use abide_model::id::{ActivationId, InvocationId, Millis, ObjectId, PartitionId, PartitionKey};
 use abide_model::protocol::{
-    Call, Code, Input, Notification, NotificationId, NotificationResult, Output, OutputResult, PlainCommand,
+    Call, Code, Failure, Input, Notification, NotificationId, NotificationResult, Output, OutputResult, PlainCommand,
     ProposeRunCompletion, RawMessage, RunResult, SetState, StateKeyCommand, Suspension, Value, Void,
 };
 use abide_model::table::JournalRow;
@@ -41,7 +41,9 @@ pub(crate) struct World {
     pub(crate) suspended_having_seen: u32,
     /// Commands applied, by kind.
     pub(crate) applied: BTreeMap<&'static str, usize>,
-    /// Results that were repeated by several attempts, for counting.
+    /// Versions that invocations are pinned to.
+    pinned: HashMap<InvocationId, String>,
+    /// Not delivered yet.
     events: Vec<HostEvent>,
     activations: u64,
     host: Option<HostHandle>,
@@ -61,6 +63,8 @@ pub(crate) struct Row {
     pub(crate) status: Status,
     pub(crate) attempt: u32,
     pub(crate) journal: Vec<JournalRow>,
+    /// Why the last attempt failed.
+    pub(crate) failure: Option<Failure>,
     responders: Vec<Responder>,
     sink: Option<(InvocationId, u32)>,
 }
@@ -171,6 +175,11 @@ impl World {
     }
 
     /// The retry timer of a resting invocation fires.
+    /// Lets an invocation that is not accepted yet be one that started on this version of its code.
+    pub(crate) fn pin(&mut self, id: InvocationId, version: &str) {
+        self.pinned.insert(id, version.to_owned());
+    }
+
     pub(crate) fn retry(&mut self, id: InvocationId) {
         let row = self.invocations.get(&id).expect("not completed");
         assert_eq!(row.status, Status::Resting);
@@ -288,6 +297,7 @@ impl World {
             status: Status::Queued,
             attempt: 0,
             journal: vec![JournalRow::new(RawMessage::new(Code::INPUT, &input), Millis(0))],
+            failure: None,
             responders: responder.into_iter().collect(),
             sink,
         };
@@ -314,7 +324,7 @@ impl World {
             object,
             term: TERM,
             attempt: row.attempt,
-            version: None,
+            version: self.pinned.get(&id).cloned(),
             failures: row.work.failures,
             journal: row.journal.clone(),
             fields: fields.unwrap_or_default(),
@@ -439,7 +449,8 @@ impl World {
         if !current {
             return;
         }
-        row.work.failures += 1;
+        row.work.failures += u32::from(!failed.uncounted);
+        row.failure.clone_from(&failed.failure);
         match failed.next.expect("the host always decides") {
             Next::RetryAfter(_) | Next::Pause(_) => row.status = Status::Resting,
             Next::Fail(_) => {

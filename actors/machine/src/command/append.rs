@@ -5,7 +5,8 @@
 
 mod call;
 mod interact;
-pub(super) mod plain;
+mod plain;
+mod promise;
 mod state;
 mod suspend;
 
@@ -118,6 +119,9 @@ fn step<V: View>(txn: &mut Txn<'_, V>, attempt: &mut Attempt, message: FlowMessa
     match raw.code {
         Code::SET_STATE | Code::CLEAR_STATE | Code::CLEAR_ALL_STATE => state::write(txn, attempt, raw),
         Code::GET_LAZY_STATE | Code::GET_LAZY_STATE_KEYS => state::read(txn, attempt, raw),
+        Code::GET_PROMISE => promise::get(txn, attempt, raw),
+        Code::PEEK_PROMISE => promise::peek(txn, attempt, raw),
+        Code::COMPLETE_PROMISE => promise::complete(txn, attempt, raw),
         Code::SLEEP => plain::sleep(txn, attempt, raw),
         Code::CALL | Code::ONE_WAY_CALL => call::call(txn, attempt, raw, message.callee),
         Code::SEND_SIGNAL => interact::send_signal(txn, attempt, raw),

@@ -60,7 +60,7 @@ pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>, request: u64, failed: Attempt
         }
         Some(Next::Fail(_)) => {
             let outcome = complete::failed(failed.failure.unwrap_or_default());
-            return complete::complete(txn, id, &row, outcome, By::Order, true);
+            return complete::complete(txn, id, &row, outcome, By::Exhaustion, true);
         }
         Some(Next::Pause(_)) | None => start::rest(txn, id, &mut row, Status::Paused(Empty {})),
     }

@@ -2,15 +2,15 @@
 //! what it causes.
 
 use abide_model::effect::Effect;
-use abide_model::id::Millis;
+use abide_model::id::{Millis, ScheduleId};
 use abide_model::limits::TIMERS_PER_COMMAND_MAX;
 use abide_model::protocol::Code;
 use abide_model::table::key::KeyWriter;
 use abide_model::table::{Completions, Invocations, Status, Table, TimerKey, TimerKind, Timers};
 use abide_model::view::{ReadError, View};
 
-use super::append::plain::slept;
-use crate::rule::{accept, expiry, notify, start};
+use crate::rule::sleeps::slept;
+use crate::rule::{accept, expiry, notify, schedule, start};
 use crate::txn::Txn;
 
 pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>) -> Result<(), ReadError> {
@@ -45,6 +45,9 @@ fn next_after<V: View>(txn: &Txn<'_, V>) -> Result<Option<Millis>, ReadError> {
 
 fn fire<V: View>(txn: &mut Txn<'_, V>, timer: TimerKey) -> Result<(), ReadError> {
     let id = timer.invocation;
+    if timer.kind == TimerKind::Schedule {
+        return schedule::due(txn, ScheduleId::from_invocation(id), timer.due);
+    }
     if timer.kind == TimerKind::Expire {
         if txn.get::<Completions>(&id)?.is_some_and(|row| row.expires_at == timer.due.0) {
             txn.delete::<Completions>(&id);

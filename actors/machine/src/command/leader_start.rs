@@ -4,7 +4,7 @@
 use abide_model::command::Form;
 use abide_model::effect::Effect;
 use abide_model::id::{InvocationId, ObjectId};
-use abide_model::table::{Expiries, Invocations, Mailboxes, Outbox, Ready, Status, Table, Timers};
+use abide_model::table::{Expiries, Invocations, Mailboxes, Outbox, Ready, Schedules, Status, Table, Timers};
 use abide_model::view::{ReadError, View};
 
 use crate::rule::start;
@@ -22,6 +22,12 @@ pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>) -> Result<(), ReadError> {
     let (from, to) = Outbox::whole();
     for ((to, seq), parcel) in txn.scan_before::<Outbox>(&from, &to, usize::MAX)? {
         txn.emit(Effect::Ship { to, seq, parcel });
+    }
+    let (from, to) = Schedules::whole();
+    for (schedule, row) in txn.scan_before::<Schedules>(&from, &to, usize::MAX)? {
+        if row.firing {
+            txn.emit(Effect::ScheduleDue { schedule, row: Box::new(row) });
+        }
     }
     let (from, to) = Timers::whole();
     for (key, _) in txn.scan_before::<Timers>(&from, &to, 1)? {

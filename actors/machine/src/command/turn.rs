@@ -10,19 +10,19 @@
 //! | from the mailbox, otherwise | void; it stays where it is |
 //! | not exclusive | messages and outcome take effect, once |
 
-use abide_model::command::{FieldChange, Form, Invoke, ParcelBody, StateVersion, Target, Turn};
+use abide_model::command::{Form, Invoke, ParcelBody, StateVersion, Target, Turn};
 use abide_model::effect::{Answer, Effect};
 use abide_model::error::{INVALID_REQUEST, TOO_LARGE};
 use abide_model::id::{ActivationId, InvocationId, Millis, ObjectId};
 use abide_model::limits;
 use abide_model::protocol::Failure;
-use abide_model::table::{InvocationRow, Invocations, Objects, StateRow, States, Status};
+use abide_model::table::{InvocationRow, Invocations, Objects, Status};
 use abide_model::view::{ReadError, View};
 use bytes::Bytes;
 
 use crate::rule::accept::{self, First};
 use crate::rule::complete::By;
-use crate::rule::{complete, route};
+use crate::rule::{complete, route, state};
 use crate::txn::Txn;
 
 pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>, request: u64, turn: Turn) -> Result<(), ReadError> {
@@ -41,14 +41,7 @@ fn excess(turn: &Turn) -> Option<Failure> {
     if turn.sends.len() > limits::SENDS_PER_TURN_MAX {
         return too_large(format!("the turn sends {} messages, more than allowed", turn.sends.len()));
     }
-    let wide = turn.changes.iter().find(|change| {
-        change.field.len() > limits::NAME_BYTES_MAX
-            || change.value.as_ref().is_some_and(|value| value.len() > limits::STATE_VALUE_BYTES_MAX)
-    });
-    wide.and_then(|change| {
-        let name: String = change.field.chars().take(64).collect();
-        too_large(format!("state field `{name}` has a longer name or value than allowed"))
-    })
+    state::excess(&turn.changes).and_then(too_large)
 }
 
 fn with_request<V: View>(
@@ -93,7 +86,7 @@ fn with_request<V: View>(
         return accept::accept(txn, request, invoke, First::Due);
     }
     txn.emit(Effect::Accepted { request, invocation: id, known: false, execute_at: None });
-    commit(txn, id, object.as_ref(), &turn)?;
+    commit(txn, id, object.as_ref(), &turn, invoke.state_ttl_ms)?;
     complete::complete_at_once(txn, id, &invoke, target, turn.outcome.unwrap_or_default())
 }
 
@@ -118,9 +111,9 @@ fn from_mailbox<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, turn: Turn) -> 
     if let Some(failure) = excess(&turn) {
         // It would do so again, so this is its end.
         reject(txn, object, &turn);
-        return complete::complete(txn, id, &row, complete::failed(failure), By::Order, true);
+        return complete::complete(txn, id, &row, complete::failed(failure), By::Flow, true);
     }
-    commit(txn, id, object.as_ref(), &turn)?;
+    commit(txn, id, object.as_ref(), &turn, row.state_ttl_ms)?;
     complete::complete(txn, id, &row, turn.outcome.unwrap_or_default(), By::Turn, true)
 }
 
@@ -140,18 +133,12 @@ fn commit<V: View>(
     id: InvocationId,
     object: Option<&ObjectId>,
     turn: &Turn,
+    ttl_ms: u64,
 ) -> Result<(), ReadError> {
     if let Some(object) = object.filter(|_| !turn.changes.is_empty()) {
-        for FieldChange { field, value } in &turn.changes {
-            let key = (object.clone(), field.clone());
-            match value {
-                Some(value) => txn.put::<States>(&key, &StateRow { value: value.clone() }),
-                None => txn.delete::<States>(&key),
-            }
-        }
-        let mut state = txn.get::<Objects>(object)?.unwrap_or_default();
-        state.state = Some(state.version().next(ActivationId(turn.activation)));
-        txn.put::<Objects>(object, &state);
+        state::write(txn, object, &turn.changes);
+        let version = txn.get::<Objects>(object)?.unwrap_or_default().version();
+        state::set_version(txn, object, version.next(ActivationId(turn.activation)), ttl_ms)?;
     }
     for send in &turn.sends {
         let invoked_by = Bytes::copy_from_slice(&id.to_bytes());

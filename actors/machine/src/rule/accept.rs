@@ -3,13 +3,15 @@
 //! | case | what happens |
 //! |---|---|
 //! | malformed | refused, nothing changes |
+//! | the id is known, a call of a workflow's `run` | refused with 409: it runs once |
 //! | the id is known and completed | the stored result is the answer |
-//! | the id is known and under way | the request waits for the same result |
+//! | the id is known and under way | the request waits for the same result, unless too many do already |
 //! | its time has not come | scheduled, a timer starts it |
+//! | an edit of a state that nothing is before | carried out by [`super::edit`] |
 //! | exclusive | takes the last place in the object's mailbox, or is refused when that is full |
 //! | otherwise | its attempt is due |
 
-use abide_model::command::{Form, Invoke, Target};
+use abide_model::command::{Access, Form, Invoke, Target};
 use abide_model::effect::{Answer, Effect, Work};
 use abide_model::error::{INVALID_REQUEST, MAILBOX_FULL};
 use abide_model::id::{InvocationId, Millis};
@@ -20,8 +22,11 @@ use abide_model::table::{
 };
 use abide_model::view::{ReadError, View};
 
-use super::{complete, mailbox, notify, start};
+use super::{complete, edit, mailbox, notify, start};
 use crate::txn::Txn;
+
+/// The failure of a second call of a workflow's `run`.
+const ALREADY_INVOKED: u32 = 409;
 
 /// Whether the first attempt of an invocation is still to be made when it is accepted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,7 +66,7 @@ pub(crate) fn accept<V: View>(
     }
     let life = row.life;
     let work = Work { id, target, input: invoke.input, headers: invoke.headers, failures: 0, life };
-    if first == First::Failed && work.target.exclusive_object().is_none() {
+    if first == First::Failed && work.target.exclusive_object().is_none() && work.target.form() != Form::Edit {
         // As if started, so that attempts are numbered alike; the host is not told to make this one again.
         row.attempt = 1;
         row.status = Some(Status::Running(Empty {}));
@@ -82,6 +87,10 @@ pub(crate) fn admit<V: View>(
 ) -> Result<(), ReadError> {
     match work.target.exclusive_object() {
         Some(object) => mailbox::enqueue(txn, object, id, row, work),
+        None if work.target.form() == Form::Edit => {
+            let object = edit::object(&work.target).expect("an edit without an object is not accepted");
+            edit::at_once(txn, id, &object, row, &work.input)
+        }
         None => {
             start::start(txn, id, row);
             Ok(())
@@ -104,7 +113,29 @@ pub(crate) fn validate(invoke: &Invoke) -> Result<(InvocationId, Target), Failur
     if invoke.input.len() > limits::BODY_BYTES_MAX {
         return Err(invalid("the input is longer than allowed"));
     }
+    if target.form() == Form::Edit {
+        if edit::object(&target).is_none() {
+            return Err(invalid("the edit names nothing that has a state"));
+        }
+        edit::read(&invoke.input).map_err(|error| invalid(&error))?;
+    } else if target.workflow || target.access() == Access::Workflow {
+        validate_workflow(id, &target).map_err(invalid)?;
+    }
     Ok((id, target))
+}
+
+/// What an invocation of a workflow's handler has to be.
+fn validate_workflow(id: InvocationId, target: &Target) -> Result<(), &'static str> {
+    let object = target.object().ok_or("the target is a workflow, but has no key")?;
+    match target.access() {
+        Access::Shared => Ok(()),
+        Access::Exclusive => Err("a workflow has no exclusive handlers"),
+        Access::Workflow if target.form() != Form::Flow => Err("the run of a workflow has to be a flow"),
+        Access::Workflow if id != InvocationId::workflow(&object.service, &object.key) => {
+            Err("the run of a workflow needs the id that its key gives it")
+        }
+        Access::Workflow => Ok(()),
+    }
 }
 
 /// Answers from an earlier invocation with the same id. Ids that derive from a key repeat: of idempotent requests and of
@@ -118,6 +149,10 @@ pub(crate) fn answer_if_known<V: View>(
     let known = |txn: &mut Txn<'_, V>| {
         txn.emit(Effect::Accepted { request, invocation: id, known: true, execute_at: None });
     };
+    if is_second_run(txn, id, invoke)? {
+        let failure = Failure::new(ALREADY_INVOKED, "the workflow method was already invoked");
+        return refuse(txn, request, invoke, failure).map(|()| true);
+    }
     if let Some(row) = txn.get::<Completions>(&id)? {
         known(txn);
         let outcome = row.outcome.unwrap_or_default();
@@ -132,12 +167,17 @@ pub(crate) fn answer_if_known<V: View>(
     if let Some(mut row) = txn.get::<Invocations>(&id)? {
         known(txn);
         if let Some(sink) = &invoke.sink {
-            row.sinks.push(sink.clone());
-            txn.put::<Invocations>(&id, &row);
+            notify::wait(txn, id, &mut row, sink.clone())?;
         }
         return Ok(true);
     }
     Ok(false)
+}
+
+/// Whether `invoke` waits for a result of a workflow's `run` that another request has got going.
+fn is_second_run<V: View>(txn: &Txn<'_, V>, id: InvocationId, invoke: &Invoke) -> Result<bool, ReadError> {
+    let is_call = !invoke.one_way && invoke.target.as_ref().is_some_and(|target| target.run_object().is_some());
+    Ok(is_call && (txn.get::<Invocations>(&id)?.is_some() || txn.get::<Completions>(&id)?.is_some()))
 }
 
 /// Writes the journal's Input entry and returns the row of a new invocation, not yet written, without a status.
@@ -175,7 +215,8 @@ pub(crate) fn record<V: View>(
     }
 }
 
-fn mailbox_full<V: View>(txn: &Txn<'_, V>, target: &Target) -> Result<Option<Failure>, ReadError> {
+/// Why the object of `target` takes no further exclusive invocation, if that is so.
+pub(crate) fn mailbox_full<V: View>(txn: &Txn<'_, V>, target: &Target) -> Result<Option<Failure>, ReadError> {
     let Some(object) = target.exclusive_object() else { return Ok(None) };
     let state = txn.get::<Objects>(&object)?.unwrap_or_default();
     Ok((state.tail - state.head >= limits::MAILBOX_MAX).then(|| {

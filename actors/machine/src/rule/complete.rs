@@ -1,18 +1,17 @@
 //! The end of an invocation: the result goes to everybody who waits, the record is kept or forgotten, the key is freed.
 
-use std::collections::BTreeSet;
-
 use abide_model::command::{Invoke, Outcome, Target};
 use abide_model::effect::Effect;
 use abide_model::id::{InvocationId, Millis, ObjectId};
-use abide_model::protocol::{Code, Failure, Notification, NotificationId, Sleep};
+use abide_model::protocol::Failure;
 use abide_model::table::{
     CompletionRow, Completions, Expiry, ExpiryKey, Failures, InvocationRow, Invocations, Journals, Ready, Status,
     TimerKey, TimerKind, Timers,
 };
 use abide_model::view::{ReadError, View};
 
-use super::{expiry, mailbox, notify};
+use super::sleeps::OpenSleeps;
+use super::{edit, expiry, letter, mailbox, notify};
 use crate::txn::Txn;
 
 /// What ended an invocation, which decides what its host must be told.
@@ -20,10 +19,14 @@ use crate::txn::Txn;
 pub(crate) enum By {
     /// The record of a turn: the host knows.
     Turn,
-    /// The End of its own flow: the host's object must look at its mailbox and state again.
+    /// The End of its own flow, or a limit that a turn broke: the host's object must look at its mailbox and state again.
     Flow,
+    /// The failure of its last attempt, by the retry policy: as with an order.
+    Exhaustion,
     /// An operator or a parent: a running attempt has to stop.
     Order,
+    /// The machine, which carried it out as an edit: what the host made of the state is void.
+    Edit,
 }
 
 /// The outcome for a failure.
@@ -31,7 +34,8 @@ pub(crate) fn failed(failure: Failure) -> Outcome {
     Outcome::failure(failure)
 }
 
-/// Ends an invocation that has a row. `keep` is false for those that never started: nothing remembers them.
+/// Ends an invocation that has a row, and frees its key. `keep` is false for those that never started: nothing remembers
+/// them.
 pub(crate) fn complete<V: View>(
     txn: &mut Txn<'_, V>,
     id: InvocationId,
@@ -40,7 +44,24 @@ pub(crate) fn complete<V: View>(
     by: By,
     keep: bool,
 ) -> Result<(), ReadError> {
+    end(txn, id, row, outcome, by, keep)?;
+    match (row.target.as_ref().and_then(Target::exclusive_object), row.mailbox_seq) {
+        (Some(object), Some(seq)) => mailbox::leave(txn, &object, seq, by == By::Turn),
+        _ => Ok(()),
+    }
+}
+
+/// As [`complete`], but its place in the mailbox stays taken.
+pub(crate) fn end<V: View>(
+    txn: &mut Txn<'_, V>,
+    id: InvocationId,
+    row: &InvocationRow,
+    outcome: Outcome,
+    by: By,
+    keep: bool,
+) -> Result<(), ReadError> {
     forget_timers(txn, id, row)?;
+    letter::leave(txn, id, row, &outcome, by)?;
     let keeps_journal = keep && row.journal_retention_ms > 0;
     if !keeps_journal {
         expiry::drop_journal(txn, id, row.journal_len);
@@ -59,11 +80,20 @@ pub(crate) fn complete<V: View>(
         notify::respond(txn, id, sink, Some(outcome.clone()))?;
     }
     txn.emit(Effect::Completed { invocation: id, target, outcome, expires_at: None });
-    let object = row.target.as_ref().and_then(Target::exclusive_object).filter(|_| row.mailbox_seq.is_some());
     if by != By::Turn {
-        txn.emit(Effect::Abort { invocation: id, object: object.clone() });
+        txn.emit(Effect::Abort { invocation: id, object: voided(row, by) });
     }
-    leave(txn, object, row, by)
+    Ok(())
+}
+
+/// The object whose state in the host's memory is void when this ends: it left the mailbox without a turn's record, or
+/// changed the state beside the mailbox.
+fn voided(row: &InvocationRow, by: By) -> Option<ObjectId> {
+    let target = row.target.as_ref()?;
+    if by == By::Edit {
+        return edit::object(target);
+    }
+    target.exclusive_object().filter(|_| row.mailbox_seq.is_some()).or_else(|| target.run_object())
 }
 
 /// Ends a turn that was accepted and executed by one record, so that no row of it exists.
@@ -85,6 +115,7 @@ pub(crate) fn complete_at_once<V: View>(
         invoked_by: invoke.invoked_by.clone(),
         ..InvocationRow::default()
     };
+    letter::leave_at_once(txn, id, &row, invoke, &outcome)?;
     retain(txn, id, &target, &row, &outcome, 0);
     if let Some(sink) = &invoke.sink {
         notify::respond(txn, id, sink, Some(outcome.clone()))?;
@@ -135,18 +166,6 @@ fn retain<V: View>(
     }
 }
 
-fn leave<V: View>(
-    txn: &mut Txn<'_, V>,
-    object: Option<ObjectId>,
-    row: &InvocationRow,
-    by: By,
-) -> Result<(), ReadError> {
-    match (object, row.mailbox_seq) {
-        (Some(object), Some(seq)) => mailbox::leave(txn, &object, seq, by == By::Turn),
-        _ => Ok(()),
-    }
-}
-
 /// Removes the timers that would find nobody.
 fn forget_timers<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, row: &InvocationRow) -> Result<(), ReadError> {
     let mut forget = |due: u64, kind, completion| {
@@ -160,25 +179,14 @@ fn forget_timers<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, row: &Invocati
     if row.open_sleeps == 0 {
         return Ok(());
     }
-    let mut sleeps = BTreeSet::new();
+    let mut sleeps = OpenSleeps::default();
     for index in 1..row.journal_len {
-        let Some(entry) = txn.get::<Journals>(&(id, index))? else { continue };
-        let message = entry.message();
-        if message.code == Code::SLEEP {
-            let sleep: Sleep = message.decode()?;
-            sleeps.insert((sleep.result_completion_id, sleep.wake_up_time));
-        } else if message.code == Code::SLEEP_DONE {
-            let done: Notification = message.decode()?;
-            // Of sleeps with one completion, the one that was due first has ended.
-            if let Some(NotificationId::Completion(completion)) = done.id
-                && let Some(ended) = sleeps.range((completion, 0)..=(completion, u64::MAX)).next().copied()
-            {
-                sleeps.remove(&ended);
-            }
+        if let Some(entry) = txn.get::<Journals>(&(id, index))? {
+            sleeps.read(&entry.message())?;
         }
     }
-    for (completion, due) in sleeps {
-        txn.delete::<Timers>(&TimerKey { due: Millis(due), kind: TimerKind::Wake, invocation: id, completion });
+    for (completion, due) in sleeps.into_due() {
+        txn.delete::<Timers>(&TimerKey { due, kind: TimerKind::Wake, invocation: id, completion });
     }
     Ok(())
 }

@@ -1,28 +1,38 @@
 //! Orders of an operator, or of a parent that is killed.
 //!
-//! | state | cancel | kill | resume |
-//! |---|---|---|---|
-//! | scheduled, queued | ends, nothing is kept | ends, nothing is kept | refused |
-//! | running, suspended | signal appended | ends with 409, children too | refused |
-//! | backing off | signal appended | ends | tried at once |
-//! | paused | signal appended, resumed | ends | tried at once |
-//! | completed | already completed | already completed | already completed |
+//! *pending* is behind others in its mailbox, *first* a turn at the front of it that was not started by the log; a flow
+//! at the front is running.
+//!
+//! | state | cancel | kill | pause | resume | restart | reschedule | purge, purge-journal |
+//! |---|---|---|---|---|---|---|---|
+//! | scheduled | ends, nothing is kept | ends, nothing is kept | 409 | 425 | 425 | another time, or starts | 409 |
+//! | pending, first | ends, nothing is kept | ends, nothing is kept | 409 | 425 | 425 | 409 | 409 |
+//! | running | signal appended; a turn ends | ends | paused, the attempt is stopped | nothing to do | 409 | 409 | 409 |
+//! | backing off | signal appended; a turn ends | ends | paused | started | 409 | 409 | 409 |
+//! | suspended | signal appended; started when it listens | ends | paused | started | 409 | 409 | 409 |
+//! | paused | signal appended, started; a turn ends | ends | nothing to do | started | 409 | 409 | 409 |
+//! | completed | already completed | already completed | already completed | already completed | a new invocation | already completed | forgotten |
+//! | unknown | not found | not found | not found | not found | not found | not found | not found |
+//!
+//! *ends*: with 409, and with it all that it called. Whatever ends frees its key: cancel or kill does so in every state
+//! for a turn, kill for a flow.
 
-use abide_model::command::{Control, ParcelBody, Signal, Verb};
+mod kill;
+mod pause;
+mod purge;
+mod reschedule;
+mod restart;
+mod resume;
+
+use abide_model::command::{Control, Signal, Verb};
 use abide_model::effect::Answer;
-use abide_model::id::{InvocationId, Millis};
-use abide_model::protocol::{
-    Code, Failure, Notification, NotificationResult, SIGNAL_CANCEL, SignalId, SignalResult, Void,
-};
-use abide_model::table::{Completions, InvocationRow, Invocations, Journals, Status, TimerKey, TimerKind, Timers};
+use abide_model::id::InvocationId;
+use abide_model::protocol::{SIGNAL_CANCEL, SignalId, SignalResult, Void};
+use abide_model::table::{CompletionRow, Completions, InvocationRow, Invocations, Status};
 use abide_model::view::{ReadError, View};
 
-use super::complete::{self, By};
-use super::{route, signal, start};
+use super::{refusal, signal};
 use crate::txn::Txn;
-
-/// What killed and cancelled invocations answer with.
-const CONFLICT: u32 = 409;
 
 /// Carries out the order.
 pub(crate) fn carry_out<V: View>(txn: &mut Txn<'_, V>, control: &Control) -> Result<Answer, ReadError> {
@@ -39,15 +49,24 @@ pub(crate) fn carry_out<V: View>(txn: &mut Txn<'_, V>, control: &Control) -> Res
                 result: Some(SignalResult::Void(Void {})),
             },
         ),
-        Verb::Kill => with_row(txn, id, kill),
-        Verb::Resume => with_row(txn, id, resume),
-        Verb::Pause | Verb::Purge | Verb::PurgeJournal | Verb::Restart | Verb::Reschedule => {
-            Ok(Answer::Refused(Failure::new(CONFLICT, "this order is not carried out yet")))
-        }
+        Verb::Kill => under_way(txn, id, kill::kill),
+        Verb::Pause => under_way(txn, id, |txn, id, row| Ok(pause::pause(txn, id, row))),
+        Verb::Resume => under_way(txn, id, |txn, id, row| Ok(resume::resume(txn, id, row, control.version.as_deref()))),
+        Verb::Reschedule => under_way(txn, id, |txn, id, row| reschedule::reschedule(txn, id, row, control.execute_at)),
+        Verb::Purge => completed(txn, id, "purged", purge::purge),
+        Verb::PurgeJournal => completed(txn, id, "purged", |txn, id, row| Ok(purge::purge_journal(txn, id, row))),
+        Verb::Restart => match txn.get::<Invocations>(&id)? {
+            Some(row) if !has_started(&row) => Ok(refusal::not_started(format!(
+                "invocation {id} is {} and has not started: there is nothing to restart yet",
+                word(&row)
+            ))),
+            _ => completed(txn, id, "restarted", |txn, id, row| restart::restart(txn, id, &row, control)),
+        },
     }
 }
 
-fn with_row<V: View>(
+/// An order for what is not completed.
+fn under_way<V: View>(
     txn: &mut Txn<'_, V>,
     id: InvocationId,
     rule: impl FnOnce(&mut Txn<'_, V>, InvocationId, InvocationRow) -> Result<Answer, ReadError>,
@@ -59,44 +78,33 @@ fn with_row<V: View>(
     }
 }
 
-fn kill<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, row: InvocationRow) -> Result<Answer, ReadError> {
-    for child in children(txn, id, &row)? {
-        route::send(txn, ParcelBody::Control(Control::new(child, Verb::Kill)))?;
+/// An order for what is completed, which is then `done`.
+fn completed<V: View>(
+    txn: &mut Txn<'_, V>,
+    id: InvocationId,
+    done: &str,
+    rule: impl FnOnce(&mut Txn<'_, V>, InvocationId, CompletionRow) -> Result<Answer, ReadError>,
+) -> Result<Answer, ReadError> {
+    if let Some(row) = txn.get::<Completions>(&id)? {
+        return rule(txn, id, row);
     }
-    let started = !matches!(row.status, Some(Status::Scheduled(_) | Status::Queued(_)));
-    complete::complete(txn, id, &row, complete::failed(Failure::new(CONFLICT, "killed")), By::Order, started)?;
-    Ok(Answer::Done)
+    Ok(match txn.get::<Invocations>(&id)? {
+        Some(row) => refusal::conflict(format!(
+            "invocation {id} is {}, and only completed ones can be {done}: wait for its end, or cancel or kill it first",
+            word(&row)
+        )),
+        None => Answer::NotFound,
+    })
 }
 
-/// The invocations that this one created, as its journal names them.
-fn children<V: View>(txn: &Txn<'_, V>, id: InvocationId, row: &InvocationRow) -> Result<Vec<InvocationId>, ReadError> {
-    let mut children = Vec::new();
-    for index in 1..row.journal_len {
-        let Some(entry) = txn.get::<Journals>(&(id, index))? else { continue };
-        let message = entry.message();
-        if message.code == Code::CALL_INVOCATION_ID {
-            let notification: Notification = message.decode()?;
-            if let Some(NotificationResult::InvocationId(text)) = notification.result {
-                children.extend(text.parse::<InvocationId>().ok());
-            }
-        }
-    }
-    Ok(children)
+fn has_started(row: &InvocationRow) -> bool {
+    !matches!(row.status, Some(Status::Scheduled(_) | Status::Queued(_)) | None)
 }
 
-fn resume<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, mut row: InvocationRow) -> Result<Answer, ReadError> {
-    match row.status {
-        Some(Status::Paused(_)) => {}
-        Some(Status::BackingOff(due)) => {
-            txn.delete::<Timers>(&TimerKey { due: Millis(due), kind: TimerKind::Retry, invocation: id, completion: 0 });
-        }
-        Some(Status::Scheduled(_) | Status::Queued(_) | Status::Running(_) | Status::Suspended(_)) | None => {
-            let word = row.status.as_ref().map_or("unknown", Status::word);
-            let text = format!("invocation {id} is {word}; only paused and backing-off invocations can be resumed");
-            return Ok(Answer::Refused(Failure::new(CONFLICT, text)));
-        }
-    }
-    row.failures = 0;
-    start::start(txn, id, &mut row);
-    Ok(Answer::Done)
+/// The word for the state of an invocation that is not completed.
+fn word(row: &InvocationRow) -> &'static str {
+    row.status.as_ref().map_or("unknown", Status::word)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,16 +3,19 @@
 //! | what | goes with |
 //! |---|---|
 //! | a result | its journal |
+//! | the result of a workflow's `run` | its journal, and the workflow's promises, state and row; in portions when there are many promises, the result with the last one |
 //! | a journal | nothing; the result stays |
-//! | the state of an object | its row, unless something is queued or the state was changed meanwhile |
+//! | the state of an object | as [`super::state`] says |
 
+use abide_model::command::Target;
 use abide_model::effect::Effect;
 use abide_model::id::{InvocationId, Millis};
 use abide_model::limits::{EXPIRED_ROWS_PER_COMMAND_SOFT_MAX, EXPIRIES_PER_COMMAND_MAX};
 use abide_model::table::key::KeyWriter;
-use abide_model::table::{CompletionRow, Completions, Empty, Expiries, Expiry, ExpiryKey, Journals, Table};
+use abide_model::table::{CompletionRow, Completions, Empty, Expiries, Expiry, ExpiryKey, Journals, Objects, Table};
 use abide_model::view::{ReadError, View};
 
+use super::{promise, state};
 use crate::txn::Txn;
 
 /// Puts `key` into the expiry index, and tells the leader.
@@ -64,24 +67,49 @@ fn forget<V: View>(txn: &mut Txn<'_, V>, key: &ExpiryKey) -> Result<usize, ReadE
             }
             _ => Ok(0),
         },
-        // The index has no such entries as long as no handler has a TTL.
-        Expiry::State(_) => Ok(0),
+        Expiry::State(object) => state::expire(txn, object, key.due),
     }
 }
 
-/// Forgets a completed invocation.
+/// Forgets a completed invocation with its entries in the index. Returns how many rows that took.
+///
+/// A workflow may leave behind more than one command removes: then the record stays for a moment, and a new entry in the
+/// index sees to the rest.
 pub(crate) fn forget_completion<V: View>(
     txn: &mut Txn<'_, V>,
     id: InvocationId,
     row: &CompletionRow,
 ) -> Result<usize, ReadError> {
-    let rows = drop_journal(txn, id, row.journal_len);
-    txn.delete::<Completions>(&id);
+    let workflow = row.target.as_ref().and_then(Target::run_object);
+    let mut rows = drop_journal(txn, id, row.journal_len);
     if row.journal_expires_at != 0 {
         let what = Expiry::Journal(id);
         txn.delete::<Expiries>(&ExpiryKey { due: Millis(row.journal_expires_at), what });
     }
+    txn.delete::<Expiries>(&ExpiryKey { due: Millis(row.expires_at), what: Expiry::Completion(id) });
+    if let Some(workflow) = workflow {
+        rows += promise::forget(txn, &workflow, EXPIRED_ROWS_PER_COMMAND_SOFT_MAX)?;
+        if promise::any(txn, &workflow)? {
+            postpone(txn, id, row);
+            return Ok(rows);
+        }
+        rows += state::clear(txn, &workflow)?;
+        if let Some(object) = txn.get::<Objects>(&workflow)? {
+            state::forget_row(txn, &workflow, &object);
+            txn.emit(Effect::StateChanged { object: workflow });
+        }
+    }
+    txn.delete::<Completions>(&id);
     Ok(rows + 1)
+}
+
+/// Lets the record of a completed invocation be forgotten by the next command.
+fn postpone<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, row: &CompletionRow) {
+    // Never where the old entry was: whoever forgets removes that one.
+    let due = if row.expires_at == txn.now().0 { txn.now().plus(1) } else { txn.now() };
+    let record = CompletionRow { expires_at: due.0, journal_len: 0, journal_expires_at: 0, ..row.clone() };
+    txn.put::<Completions>(&id, &record);
+    set(txn, ExpiryKey { due, what: Expiry::Completion(id) });
 }
 
 /// Removes the first `len` entries of a journal. Returns how many rows that took.
@@ -91,3 +119,6 @@ pub(crate) fn drop_journal<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, len:
     }
     len as usize
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,14 +2,15 @@
 
 use abide_model::command::{Attach, Outcome, OutcomeKind, ParcelBody, Response, Sink};
 use abide_model::effect::Effect;
-use abide_model::error::NOT_FOUND;
-use abide_model::id::InvocationId;
+use abide_model::error::{NOT_FOUND, OVERLOADED};
+use abide_model::id::{InvocationId, ScheduleId};
+use abide_model::limits;
 use abide_model::protocol::{Code, Failure, Notification, NotificationId, NotificationResult, RawMessage, Value, Void};
 use abide_model::table::{Completions, InvocationRow, Invocations, JournalRow, Journals, Status};
 use abide_model::view::{ReadError, View};
 use bytes::Bytes;
 
-use super::{complete, route, start};
+use super::{complete, route, schedule, start};
 use crate::txn::Txn;
 
 /// Appends `message` to the journal; the caller writes the row.
@@ -83,6 +84,10 @@ pub(crate) fn respond<V: View>(
 pub(crate) fn respond_here<V: View>(txn: &mut Txn<'_, V>, response: Response) -> Result<(), ReadError> {
     let Some(sink) = response.sink else { return Ok(()) };
     let Some(id) = InvocationId::from_bytes(&sink.caller) else { return Ok(()) };
+    if sink.code == u32::from(Code::SCHEDULED_RUN_DONE.0) {
+        let outcome = response.outcome.unwrap_or_default();
+        return schedule::run_ended(txn, ScheduleId::from_invocation(id), sink.life, &response.callee, &outcome);
+    }
     let Some(mut row) = txn.get::<Invocations>(&id)? else { return Ok(()) };
     // An earlier invocation with this id asked; this one did not.
     if row.life != sink.life {
@@ -103,12 +108,27 @@ pub(crate) fn respond_here<V: View>(txn: &mut Txn<'_, V>, response: Response) ->
 pub(crate) fn attach<V: View>(txn: &mut Txn<'_, V>, attach: Attach) -> Result<(), ReadError> {
     let (Some(target), Some(sink)) = (InvocationId::from_bytes(&attach.target), attach.sink) else { return Ok(()) };
     if let Some(mut row) = txn.get::<Invocations>(&target)? {
-        row.sinks.push(sink);
-        txn.put::<Invocations>(&target, &row);
-        return Ok(());
+        return wait(txn, target, &mut row, sink);
     }
     let outcome = stored(txn, target)?;
     respond(txn, target, &sink, Some(outcome))
+}
+
+/// Lets `sink` wait for the result of `id`, or tells it at once that too many do.
+pub(crate) fn wait<V: View>(
+    txn: &mut Txn<'_, V>,
+    id: InvocationId,
+    row: &mut InvocationRow,
+    sink: Sink,
+) -> Result<(), ReadError> {
+    if row.sinks.len() >= limits::SINKS_MAX {
+        let text = format!("{} invocations wait for the result of {id}, no more can; retry later", row.sinks.len());
+        let failure = Failure::new(u32::from(OVERLOADED.0), text);
+        return respond(txn, id, &sink, Some(complete::failed(failure)));
+    }
+    row.sinks.push(sink);
+    txn.put::<Invocations>(&id, row);
+    Ok(())
 }
 
 /// An invocation wants to know whether another one of this partition has a result.

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use abide_model::id::InvocationId;
+use abide_model::command::Form;
+use abide_model::id::{InvocationId, ScheduleId};
+use abide_model::limits::{LETTERS_MAX, SCHEDULE_ACTIVE_MAX, SCHEDULE_FAULT_BYTES_MAX, SINKS_MAX};
 use abide_model::protocol::{Code, Input};
 use abide_model::table::{
-    Completions, Direction, Expiries, Expiry, Invocations, Journals, Mailboxes, Objects, Outbox, Ready, Sequences,
-    Status, TimerKind, Timers,
+    Completions, Direction, Expiries, Expiry, Failures, Invocations, Journals, LetterBounds, Letters, Mailboxes,
+    Objects, Outbox, Promises, Ready, Schedules, Sequences, States, Status, TimerKind, Timers,
 };
 
 use super::Rows;
@@ -58,11 +60,12 @@ pub(super) fn structure(rows: &Rows) {
         let first = *firsts.entry(object.clone()).or_insert(seq);
         let begun = !matches!(row.status, Some(Status::Queued(_)));
         assert!(!begun || seq == first, "{id} began behind another invocation of {object}");
-        let is_flow = row.target.as_ref().unwrap().form() == abide_model::command::Form::Flow;
+        let form = row.target.as_ref().unwrap().form();
         assert!(
-            begun || seq != first || !is_flow,
+            begun || seq != first || form != Form::Flow,
             "the flow {id} is first in the mailbox of {object}, but not started"
         );
+        assert!(seq != first || form != Form::Edit, "the edit {id} rests at the front of {object}");
     }
     for (object, bounds) in &objects {
         assert!(bounds.head <= bounds.tail);
@@ -75,12 +78,30 @@ pub(super) fn structure(rows: &Rows) {
         let scheduled = matches!(row.status, Some(Status::Scheduled(_)));
         assert_eq!(queues, exclusive && !scheduled, "{id} is where its kind does not belong");
         assert!(row.status.is_some());
+        let is_edit = row.target.as_ref().unwrap().form() == Form::Edit;
+        assert!(
+            !is_edit || matches!(row.status, Some(Status::Scheduled(_) | Status::Queued(_))),
+            "the edit {id} began"
+        );
+        assert!(row.sinks.len() <= SINKS_MAX);
+    }
+
+    // States: of objects with a version. Promises: completed, or awaited.
+    for ((object, field), _) in rows.all::<States>() {
+        let version = objects.get(&object).map_or(0, |row| row.version().version);
+        assert!(version > 0, "field {field} of {object} without a version");
+    }
+    for (key, row) in rows.all::<Promises>() {
+        assert_eq!(row.result.is_some(), row.listeners.is_empty(), "promise {key:?}: {row:?}");
+        assert_eq!(row.result.is_none(), row.completed_at == 0, "promise {key:?}");
+        assert!(row.listeners.len() <= SINKS_MAX);
     }
 
     // Timers: exactly those that somebody waits for.
     let completions: BTreeMap<_, _> = rows.all::<Completions>().into_iter().collect();
     let mut sleeps: BTreeMap<InvocationId, u32> = BTreeMap::new();
     let (mut starts, mut retries, mut expiries) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut schedules = BTreeMap::new();
     for (timer, _) in rows.all::<Timers>() {
         let (id, due) = (timer.invocation, timer.due.0);
         let twice = match timer.kind {
@@ -90,14 +111,31 @@ pub(super) fn structure(rows: &Rows) {
             }
             TimerKind::Start => starts.insert(id, due),
             TimerKind::Retry => retries.insert(id, due),
-            TimerKind::Expire | TimerKind::Schedule => expiries.insert(id, due),
+            TimerKind::Expire => expiries.insert(id, due),
+            TimerKind::Schedule => schedules.insert(id, due),
         };
         assert_eq!(twice, None, "two timers of one kind for {id}");
     }
-    for (key, _) in rows.all::<Expiries>() {
-        if let Expiry::Completion(id) = key.what {
-            assert_eq!(expiries.insert(id, key.due.0), None, "two expiries of {id}");
+    let mut waiting = BTreeMap::new();
+    for (id, row) in rows.all::<Schedules>() {
+        assert_eq!(id, ScheduleId::of(&row.definition.as_ref().unwrap().name));
+        assert!(!(row.paused && (row.firing || row.due != 0)), "{id} is paused and due");
+        assert!(!row.firing || row.due != 0, "{id} fires what is not due");
+        assert!(row.active.len() <= SCHEDULE_ACTIVE_MAX && row.last_fault.len() <= SCHEDULE_FAULT_BYTES_MAX);
+        assert!(row.life > 0);
+        if row.due != 0 && !row.firing {
+            waiting.insert(id.as_invocation(), row.due);
         }
+    }
+    assert_eq!(schedules, waiting, "schedules and their timers");
+    let (mut journals, mut states) = (BTreeMap::new(), BTreeMap::new());
+    for (key, _) in rows.all::<Expiries>() {
+        let twice = match key.what {
+            Expiry::Completion(id) => expiries.insert(id, key.due.0),
+            Expiry::Journal(id) => journals.insert(id, key.due.0),
+            Expiry::State(object) => states.insert(object, key.due.0),
+        };
+        assert_eq!(twice, None, "two expiries of one thing");
     }
     let of = |pick: fn(&Status) -> Option<u64>| -> BTreeMap<_, _> {
         let due = invocations.iter().filter_map(|(id, row)| row.status.as_ref().and_then(pick).map(|due| (*id, due)));
@@ -106,10 +144,48 @@ pub(super) fn structure(rows: &Rows) {
     assert_eq!(starts, of(|status| if let Status::Scheduled(due) = status { Some(*due) } else { None }));
     assert_eq!(retries, of(|status| if let Status::BackingOff(due) = status { Some(*due) } else { None }));
     assert_eq!(expiries, completions.iter().map(|(id, row)| (*id, row.expires_at)).collect());
+    let early = completions.iter().filter(|(_, row)| row.journal_expires_at > 0);
+    assert_eq!(journals, early.map(|(id, row)| (*id, row.journal_expires_at)).collect());
+    for row in completions.values().filter(|row| row.journal_expires_at > 0) {
+        assert!(row.journal_len > 0 && row.journal_expires_at < row.expires_at);
+    }
+    let mortal = objects.iter().filter(|(_, row)| row.expiry_due > 0);
+    assert_eq!(states, mortal.map(|(object, row)| (object.clone(), row.expiry_due)).collect());
+    for (object, row) in &objects {
+        assert!(row.expiry_due <= row.expires_at, "{object} expires later than it should");
+        assert_eq!((row.expiry_due > 0, row.expires_at > 0), (row.state_ttl_ms > 0, row.state_ttl_ms > 0), "{object}");
+    }
     let open: BTreeMap<_, _> =
         invocations.iter().filter(|(_, row)| row.open_sleeps > 0).map(|(id, row)| (*id, row.open_sleeps)).collect();
     assert_eq!(sleeps, open, "timers and open sleeps do not match");
     assert!(completions.keys().all(|id| !invocations.contains_key(id)), "under way and completed at once");
+
+    let mut journals = BTreeMap::new();
+    for (key, _) in rows.all::<Expiries>() {
+        if let Expiry::Journal(id) = key.what {
+            assert_eq!(journals.insert(id, key.due.0), None, "two expiries of the journal of {id}");
+        }
+    }
+    let journals_go_first = completions.iter().filter(|(_, row)| row.journal_expires_at != 0);
+    assert_eq!(journals, journals_go_first.map(|(id, row)| (*id, row.journal_expires_at)).collect());
+
+    // Failed attempts: of those who know of them.
+    let failures: BTreeSet<_> = rows.all::<Failures>().into_iter().map(|(id, _)| id).collect();
+    let failed = invocations.iter().filter(|(_, row)| row.has_failures).map(|(id, _)| *id);
+    assert_eq!(failures, failed.collect(), "failed attempts and invocations do not match");
+
+    // Dead letters: counted, bounded, below the next number.
+    let mut letters: BTreeMap<String, u64> = BTreeMap::new();
+    let bounds: BTreeMap<_, _> = rows.all::<LetterBounds>().into_iter().collect();
+    for ((service, seq), letter) in rows.all::<Letters>() {
+        assert!(bounds.get(&service).is_some_and(|bounds| seq < bounds.next), "letter {seq} of {service}");
+        assert_eq!(letter.target.unwrap().service, service);
+        *letters.entry(service).or_default() += 1;
+    }
+    for (service, bounds) in &bounds {
+        assert_eq!(letters.get(service).copied().unwrap_or_default(), bounds.count, "letters of {service}");
+        assert!(bounds.count <= LETTERS_MAX);
+    }
 
     // Outbox: nothing beyond the numbers that were given out.
     let sequences: BTreeMap<_, _> = rows.all::<Sequences>().into_iter().collect();

@@ -2,13 +2,14 @@
 
 use abide_model::command::{
     Access, Append, AttemptFailed, Body, Control, FieldChange, FireTimers, FlowMessage, Form, Invoke, LeaderStart,
-    Next, Outcome, Signal, StateVersion, Target, Turn, Verb,
+    Next, Outcome, Signal, StateEdit, StateVersion, Target, Turn, Verb,
 };
 use abide_model::effect::{Answer, Effect};
 use abide_model::id::{ActivationId, InvocationId, Millis, ObjectId, PartitionKey};
 use abide_model::protocol::{
-    Call, Code, End, Failure, OneWayCall, Output, OutputResult, PlainCommand, ProposeRunCompletion, RawMessage,
-    RunResult, SetState, SignalId, SignalResult, Sleep, Suspension, Value,
+    Call, Code, CompletePromise, End, Failure, OneWayCall, Output, OutputResult, PlainCommand, PromiseCommand,
+    PromiseResult, ProposeRunCompletion, RawMessage, RunResult, SetState, SignalId, SignalResult, Sleep, Suspension,
+    Value,
 };
 use bytes::Bytes;
 use prost::Message;
@@ -35,7 +36,7 @@ pub(crate) fn object(key: &str) -> ObjectId {
 
 fn target(key: Option<&str>, access: Access, form: Form) -> Target {
     let (service, handler) = ("S".into(), "h".into());
-    Target { service, handler, key: key.map(Into::into), access: access as i32, form: form as i32 }
+    Target { service, handler, key: key.map(Into::into), access: access as i32, form: form as i32, workflow: false }
 }
 
 /// An exclusive turn on the object `key`.
@@ -68,13 +69,72 @@ pub(crate) fn plain_flow() -> Target {
     target(None, Access::Shared, Form::Flow)
 }
 
+/// The workflow `key`.
+pub(crate) fn workflow(key: &str) -> ObjectId {
+    ObjectId { service: "W".into(), key: key.into() }
+}
+
+/// The run of the workflow `key`.
+pub(crate) fn run_of(key: &str) -> Target {
+    Target { service: "W".into(), workflow: true, ..target(Some(key), Access::Workflow, Form::Flow) }
+}
+
+/// Another handler of the workflow `key`, a flow.
+pub(crate) fn beside(key: &str) -> Target {
+    Target { service: "W".into(), workflow: true, ..target(Some(key), Access::Shared, Form::Flow) }
+}
+
+/// An operator's edit of the object `key`.
+pub(crate) fn edit_on(key: &str) -> Target {
+    target(Some(key), Access::Exclusive, Form::Edit)
+}
+
+/// An operator's edit of the workflow `key`.
+pub(crate) fn edit_of(key: &str) -> Target {
+    Target { service: "W".into(), workflow: true, ..target(Some(key), Access::Workflow, Form::Edit) }
+}
+
+pub(crate) fn run_id(key: &str) -> InvocationId {
+    InvocationId::workflow("W", key)
+}
+
+/// A call of the run of the workflow `key`; its result is kept for 5 s.
+pub(crate) fn run_call(key: &str) -> Invoke {
+    Invoke { id: bytes(run_id(key)), retention_ms: 5000, ..invoke(0, run_of(key)) }
+}
+
+pub(crate) fn edit(n: u128, target: Target, edit: &StateEdit) -> Invoke {
+    Invoke { input: edit.encode_to_vec().into(), ..invoke(n, target) }
+}
+
+pub(crate) fn get_promise(name: &str, completion: u32) -> FlowMessage {
+    message(
+        Code::GET_PROMISE,
+        &PromiseCommand { key: name.into(), result_completion_id: completion, name: String::new() },
+    )
+}
+
+pub(crate) fn peek_promise(name: &str, completion: u32) -> FlowMessage {
+    FlowMessage { code: u32::from(Code::PEEK_PROMISE.0), ..get_promise(name, completion) }
+}
+
+pub(crate) fn complete_promise(name: &str, text: &str, completion: u32) -> FlowMessage {
+    let result = Some(PromiseResult::Value(Value { content: Bytes::copy_from_slice(text.as_bytes()) }));
+    let command = CompletePromise { key: name.into(), result, result_completion_id: completion, name: String::new() };
+    message(Code::COMPLETE_PROMISE, &command)
+}
+
+pub(crate) fn changed(object: ObjectId) -> Effect {
+    Effect::StateChanged { object }
+}
+
 pub(crate) fn invoke(n: u128, target: Target) -> Invoke {
     Invoke { id: bytes(id(n)), target: Some(target), input: Bytes::from_static(b"in"), ..Invoke::default() }
 }
 
-/// As [`invoke`], repeatable, with a kept result.
+/// As [`invoke`], repeatable, with a kept result and journal.
 pub(crate) fn keyed(n: u128, target: Target) -> Invoke {
-    Invoke { idempotency_key: Some("ik".into()), retention_ms: 5000, ..invoke(n, target) }
+    Invoke { idempotency_key: Some("ik".into()), retention_ms: 5000, journal_retention_ms: 5000, ..invoke(n, target) }
 }
 
 pub(crate) fn invoked(invoke: Invoke) -> Body {

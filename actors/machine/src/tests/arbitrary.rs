@@ -2,15 +2,20 @@
 //! way.
 
 use abide_model::command::{
-    Append, Attach, AttemptFailed, Body, Control, Deliver, FieldChange, FireTimers, FlowMessage, Invoke, LeaderStart,
-    Next, OutboxAck, Outcome, Parcel, ParcelBody, Response, Signal, Sink, StateVersion, Target, Turn,
+    Append, Attach, AttemptFailed, Body, Control, Deliver, FieldChange, FireTimers, FlowMessage, Form, Invoke,
+    LeaderStart, LetterOrder, Next, OutboxAck, Outcome, Parcel, ParcelBody, Response, ScheduleAction,
+    ScheduleDefinition, ScheduleFire, ScheduleNext, ScheduleOrder, Signal, Sink, StateEdit, StateVersion, Target, Turn,
+    Verb,
 };
-use abide_model::id::{AwakeableId, InvocationId};
-use abide_model::protocol::{Code, Failure, InvocationTarget, SendSignal, SignalId, SignalResult, Value};
-use abide_model::table::{Direction, Invocations, Objects, Sequences};
+use abide_model::id::{AwakeableId, InvocationId, PartitionId, PartitionKey, ScheduleId};
+use abide_model::protocol::{
+    Code, Failure, InvocationTarget, Output, OutputResult, SendSignal, SignalId, SignalResult, Value,
+};
+use abide_model::table::{Direction, Invocations, Objects, Schedules, Sequences};
 use bytes::Bytes;
 use proptest::option;
 use proptest::prelude::*;
+use prost::Message;
 
 use crate::testing::*;
 
@@ -33,10 +38,36 @@ pub(super) fn aim(world: &World, mut body: Body) -> Body {
             *attempt = row(id).map_or(0, |row| row.attempt);
         }
     };
+    let life = |id: &Bytes, life: &mut u64| {
+        if *life == u64::from(KNOWN) {
+            *life = row(id).map_or(1, |row| row.life);
+        }
+    };
+    let sink = |sink: &mut Option<Sink>| {
+        if let Some(sink) = sink {
+            life(&sink.caller, &mut sink.life);
+        }
+    };
     match &mut body {
-        Body::Append(it) => term_and_attempt(&it.id, &mut it.term, &mut it.attempt),
-        Body::AttemptFailed(it) => term_and_attempt(&it.id, &mut it.term, &mut it.attempt),
+        Body::Invoke(it) => sink(&mut it.sink),
+        Body::Append(it) => {
+            term_and_attempt(&it.id, &mut it.term, &mut it.attempt);
+            life(&it.id, &mut it.life);
+        }
+        Body::AttemptFailed(it) => {
+            term_and_attempt(&it.id, &mut it.term, &mut it.attempt);
+            life(&it.id, &mut it.life);
+        }
+        Body::Schedule(it) => {
+            let row = ScheduleId::from_bytes(&it.id).and_then(|id| world.rows.row::<Schedules>(&id));
+            if let (Some(ScheduleAction::Fire(fire)), Some(row)) = (&mut it.action, row)
+                && fire.due == u64::from(KNOWN)
+            {
+                fire.due = row.due;
+            }
+        }
         Body::Turn(it) => {
+            life(&it.id, &mut it.life);
             let target = match &it.accept {
                 Some(invoke) => invoke.target.clone(),
                 None => row(&it.id).and_then(|row| row.target),
@@ -50,6 +81,14 @@ pub(super) fn aim(world: &World, mut body: Body) -> Body {
         Body::Deliver(it) if it.first == u64::from(KNOWN) => {
             let taken = (Direction::Taken, it.from_partition());
             it.first = world.rows.row::<Sequences>(&taken).unwrap_or_default().last + 1;
+            for parcel in &mut it.messages {
+                match &mut parcel.body {
+                    Some(ParcelBody::Invoke(it)) => sink(&mut it.sink),
+                    Some(ParcelBody::Response(it)) => sink(&mut it.sink),
+                    Some(ParcelBody::Attach(it) | ParcelBody::Peek(it)) => sink(&mut it.sink),
+                    _ => {}
+                }
+            }
         }
         _ => {}
     }
@@ -63,24 +102,27 @@ fn terms() -> impl Strategy<Value = u64> {
     prop_oneof![9 => Just(u64::from(KNOWN)), 1 => 0..4u64]
 }
 
+fn lives() -> impl Strategy<Value = u64> {
+    prop_oneof![9 => Just(u64::from(KNOWN)), 1 => 0..4u64]
+}
+
 fn attempts() -> impl Strategy<Value = u32> {
     prop_oneof![9 => Just(KNOWN), 1 => 0..4u32]
 }
 
 fn body() -> impl Strategy<Value = Body> {
-    let fail = (ids(), option::weighted(0.3, invokes()), terms(), attempts(), next()).prop_map(
-        |(id, accept, term, attempt, next)| {
+    let fail = (ids(), option::weighted(0.3, invokes()), terms(), attempts(), next(), lives(), any::<bool>()).prop_map(
+        |(id, accept, term, attempt, next, life, uncounted)| {
             // Mostly the same id, as it should be.
             let id = accept.as_ref().map_or(id, |invoke| invoke.id.clone());
             let failure = Some(Failure::new(500, "boom"));
-            Body::AttemptFailed(AttemptFailed { id, accept, term, attempt, failure, next, life: 1, uncounted: false })
+            Body::AttemptFailed(AttemptFailed { id, accept, term, attempt, failure, next, life, uncounted })
         },
     );
-    let append = (ids(), terms(), attempts(), prop::collection::vec(messages(), 0..6), 0..6u32).prop_map(
-        |(id, term, attempt, messages, seen)| {
-            Body::Append(Append { id, term, attempt, messages, seen, life: 1, version: String::new() })
-        },
-    );
+    let append = (ids(), terms(), attempts(), prop::collection::vec(messages(), 0..6), 0..6u32, lives(), "v?")
+        .prop_map(|(id, term, attempt, messages, seen, life, version)| {
+            Body::Append(Append { id, term, attempt, messages, seen, life, version })
+        });
     let firsts = prop_oneof![6 => Just(u64::from(KNOWN)), 2 => 0..6u64, 1 => Just(u64::MAX)];
     let deliver = (0..3u32, firsts, prop::collection::vec(parcels(), 0..4))
         .prop_map(|(from, first, messages)| Body::Deliver(Deliver { from, first, messages }));
@@ -91,7 +133,9 @@ fn body() -> impl Strategy<Value = Body> {
         12 => append,
         4 => fail,
         3 => signals().prop_map(Body::Signal),
-        3 => controls().prop_map(Body::Control),
+        8 => controls().prop_map(Body::Control),
+        2 => letter_orders().prop_map(Body::Letter),
+        5 => schedule_orders().prop_map(Body::Schedule),
         4 => Just(Body::FireTimers(FireTimers {})),
         3 => deliver,
         1 => (0..3u32, prop_oneof![0..4u64, Just(u64::MAX)])
@@ -99,9 +143,18 @@ fn body() -> impl Strategy<Value = Body> {
     ]
 }
 
+/// A key whose runs live in the partition of the world.
+const WORKFLOW: &str = "w2";
+
+#[test]
+fn the_workflow_is_at_home() {
+    assert_eq!(PartitionId::of(PartitionKey::of(WORKFLOW), 2), PartitionId(0));
+}
+
 fn ids() -> impl Strategy<Value = Bytes> {
     prop_oneof![
         12 => (1..7u128).prop_map(|n| bytes(id(n))),
+        3 => Just(bytes(run_id(WORKFLOW))),
         2 => (1..3u128).prop_map(|n| bytes(far(n))),
         1 => prop::collection::vec(any::<u8>(), 0..30).prop_map(Bytes::from),
     ]
@@ -118,28 +171,139 @@ fn targets() -> impl Strategy<Value = Option<Target>> {
         watcher(),
         plain_turn(),
         plain_flow(),
+        run_of(WORKFLOW),
+        run_of(WORKFLOW),
+        beside(WORKFLOW),
+        beside(WORKFLOW),
+        edit_on("k"),
+        edit_on("k"),
+        edit_on("q"),
+        edit_of(WORKFLOW),
     ]);
     prop_oneof![30 => some.prop_map(Some), 1 => Just(None), 1 => (any::<i32>(), any::<i32>())
         .prop_map(|(access, form)| Some(Target { access, form, ..turn_on("k") }))]
 }
 
 fn sinks() -> impl Strategy<Value = Sink> {
-    (ids(), 0..5u32, prop_oneof![Just(u32::from(Code::CALL_DONE.0)), any::<u32>()])
-        .prop_map(|(caller, completion, code)| Sink { caller, completion, code, life: 1 })
+    let code = prop_oneof![Just(u32::from(Code::CALL_DONE.0)), any::<u32>()];
+    let of_invocation = (ids(), 0..5u32, code, 1..9u64).prop_map(|(caller, completion, code, life)| Sink {
+        caller,
+        completion,
+        code,
+        life,
+    });
+    let of_schedule = (schedule_ids(), 1..9u64).prop_map(|(caller, life)| {
+        let code = u32::from(Code::SCHEDULED_RUN_DONE.0);
+        Sink { caller, completion: 0, code, life }
+    });
+    prop_oneof![4 => of_invocation, 1 => of_schedule]
+}
+
+/// Names of schedules, of either partition.
+fn schedule_names() -> impl Strategy<Value = String> {
+    "[abcd]"
+}
+
+fn schedule_ids() -> impl Strategy<Value = Bytes> {
+    schedule_names().prop_map(|name| Bytes::copy_from_slice(&ScheduleId::of(&name).to_bytes()))
+}
+
+fn schedule_orders() -> impl Strategy<Value = ScheduleOrder> {
+    let times = || prop_oneof![1 => Just(0), 6 => 900..1800u64, 1 => Just(u64::MAX)];
+    let put = (schedule_names(), "[h]?", times(), any::<(bool, bool)>(), 0..3i32, 0..3i32).prop_map(
+        |(name, handler, first_due, (create_only, paused), overlap, catch_up)| {
+            let (spec, service) = ("every 1 from 1".into(), "S".into());
+            ScheduleDefinition {
+                name,
+                spec,
+                service,
+                handler,
+                first_due,
+                create_only,
+                paused,
+                overlap,
+                catch_up,
+                ..ScheduleDefinition::default()
+            }
+        },
+    );
+    let due = prop_oneof![6 => Just(u64::from(KNOWN)), 1 => 900..1800u64];
+    let fire = (due, prop::collection::vec(invokes(), 0..4), times(), 0..3u64, "x?")
+        .prop_map(|(due, runs, next, skipped, fault)| ScheduleFire { due, runs, next, skipped, fault });
+    // Mostly the id that the name gives it, as it should be.
+    let puts = (put, option::weighted(0.05, ids())).prop_map(|(definition, id)| {
+        let id = id.unwrap_or_else(|| Bytes::copy_from_slice(&ScheduleId::of(&definition.name).to_bytes()));
+        ScheduleOrder { id, action: Some(ScheduleAction::Put(definition)) }
+    });
+    let others = prop_oneof![
+        1 => Just(ScheduleAction::Pause(true)),
+        1 => times().prop_map(|due| ScheduleAction::Resume(ScheduleNext { due })),
+        2 => invokes().prop_map(ScheduleAction::Trigger),
+        1 => Just(ScheduleAction::Delete(true)),
+        4 => fire.prop_map(ScheduleAction::Fire),
+    ];
+    let others = (schedule_ids(), others).prop_map(|(id, action)| ScheduleOrder { id, action: Some(action) });
+    prop_oneof![3 => puts, 4 => others]
+}
+
+fn letter_orders() -> impl Strategy<Value = LetterOrder> {
+    (0..4u64, option::weighted(0.7, ids())).prop_map(|(seq, redrive_as)| LetterOrder {
+        service: "S".into(),
+        seq,
+        redrive_as: redrive_as.unwrap_or_default(),
+    })
+}
+
+/// On the heap, as it is used many times in one strategy, which would not fit a stack.
+fn invokes() -> BoxedStrategy<Invoke> {
+    some_invoke().boxed()
 }
 
 prop_compose! {
-    fn invokes()(
+    fn some_invoke()(
         id in ids(),
         target in targets(),
         execute_at in prop_oneof![4 => Just(0), 1 => 0..2000u64, 1 => Just(u64::MAX)],
         retention_ms in prop_oneof![2 => Just(0), 2 => 1..500u64, 1 => Just(u64::MAX)],
-        keyed: bool,
+        journal_retention_ms in prop_oneof![1 => Just(0), 2 => 1..500u64, 1 => Just(u64::MAX)],
+        state_ttl_ms in prop_oneof![2 => Just(0), 2 => 1..400u64, 1 => Just(u64::MAX)],
+        (keyed, one_way) in any::<(bool, bool)>(),
+        state_edit in edits(),
         sink in option::weighted(0.3, sinks()),
     ) -> Invoke {
         let idempotency_key = keyed.then(|| "ik".to_owned());
-        Invoke { id, target, execute_at, retention_ms, idempotency_key, sink, ..Invoke::default() }
+        let is_run = target.as_ref().is_some_and(|target| target.run_object().is_some());
+        let is_edit = target.as_ref().is_some_and(|target| target.form() == Form::Edit);
+        Invoke {
+            // Mostly right, as it should be.
+            id: if is_run && keyed { bytes(run_id(WORKFLOW)) } else { id },
+            target,
+            input: if is_edit { state_edit } else { Bytes::new() },
+            execute_at,
+            retention_ms,
+            idempotency_key,
+            sink,
+            journal_retention_ms,
+            state_ttl_ms,
+            one_way,
+            ..Invoke::default()
+        }
     }
+}
+
+fn edits() -> impl Strategy<Value = Bytes> {
+    let expected = option::weighted(0.3, (0..4u64, Just(0)));
+    let edit = (expected, any::<bool>(), prop::collection::vec(("[ab]", option::of(0..9u8)), 0..3)).prop_map(
+        |(expected, replace, changes)| {
+            let expected = expected.map(|(version, writer)| StateVersion { version, writer });
+            StateEdit { expected, replace, changes: changes.into_iter().map(change).collect() }.encode_to_vec().into()
+        },
+    );
+    prop_oneof![20 => edit, 1 => prop::collection::vec(any::<u8>(), 0..12).prop_map(Bytes::from)]
+}
+
+fn change((field, value): (String, Option<u8>)) -> FieldChange {
+    FieldChange { field, value: value.map(|byte| Bytes::from(vec![byte])) }
 }
 
 fn next() -> impl Strategy<Value = Option<Next>> {
@@ -158,14 +322,12 @@ prop_compose! {
         base in option::weighted(0.9, (prop_oneof![4 => Just(u64::from(KNOWN)), 1 => 0..4u64], 0..11u64)),
         changes in prop::collection::vec(("[ab]", option::of(0..9u8)), 0..3),
         sends in prop::collection::vec(invokes(), 0..3),
-        outcome in option::of(Just(ok("ok"))),
+        outcome in option::of(prop_oneof![2 => Just(ok("ok")), 1 => Just(failure(500, "no"))]),
+        life in lives(),
     ) -> Turn {
         let id = accept.as_ref().map_or(id, |invoke| invoke.id.clone());
         let base = base.map(|(version, writer)| StateVersion { version, writer: if version == 0 { 0 } else { writer } });
-        let change = |(field, value): (String, Option<u8>)| {
-            FieldChange { field, value: value.map(|byte| Bytes::from(vec![byte])) }
-        };
-        Turn { id, accept, activation, base, changes: changes.into_iter().map(change).collect(), sends, outcome, life: 1 }
+        Turn { id, accept, activation, base, changes: changes.into_iter().map(change).collect(), sends, outcome, life }
     }
 }
 
@@ -183,19 +345,21 @@ fn signals() -> impl Strategy<Value = Signal> {
 }
 
 fn controls() -> impl Strategy<Value = Control> {
-    (ids(), 0..8i32).prop_map(|(target, verb)| Control { target, verb, ..Control::default() })
+    let times = prop_oneof![Just(0), 900..1800u64, Just(u64::MAX)];
+    // Restarts more often than others: most find something that keeps them from it.
+    let verbs = prop_oneof![3 => 0..8i32, 1 => Just(Verb::Restart as i32)];
+    (ids(), verbs, ids(), 0..8u32, option::of("v?"), times).prop_map(
+        |(target, verb, new_id, keep, version, execute_at)| Control { target, verb, new_id, keep, version, execute_at },
+    )
 }
 
 fn parcels() -> impl Strategy<Value = Parcel> {
     let attach = || (ids(), option::weighted(0.9, sinks())).prop_map(|(target, sink)| Attach { target, sink });
-    let outcome = option::of(Just(Outcome::default()));
+    let outcome = option::of(prop_oneof![Just(Outcome::default()), Just(failure(500, "no"))]);
     prop_oneof![
         invokes().prop_map(ParcelBody::Invoke),
-        (option::weighted(0.9, sinks()), outcome).prop_map(|(sink, outcome)| ParcelBody::Response(Response {
-            sink,
-            outcome,
-            callee: Bytes::new()
-        })),
+        (option::weighted(0.9, sinks()), outcome, ids())
+            .prop_map(|(sink, outcome, callee)| ParcelBody::Response(Response { sink, outcome, callee })),
         signals().prop_map(ParcelBody::Signal),
         controls().prop_map(ParcelBody::Control),
         attach().prop_map(ParcelBody::Attach),
@@ -204,7 +368,7 @@ fn parcels() -> impl Strategy<Value = Parcel> {
     .prop_map(Parcel::new)
 }
 
-fn messages() -> impl Strategy<Value = FlowMessage> {
+fn messages() -> BoxedStrategy<FlowMessage> {
     let about = |code: Code| {
         (1..7u128, 0..5u32).prop_map(move |(n, completion)| {
             let invocation_id = id(n).to_string();
@@ -224,6 +388,10 @@ fn messages() -> impl Strategy<Value = FlowMessage> {
         .prop_map(|(code, payload)| FlowMessage { code, payload: payload.into(), callee: None });
     prop_oneof![
         3 => Just(output("x")),
+        1 => Just(message(Code::OUTPUT, &Output {
+            result: Some(OutputResult::Failure(Failure::new(409, "no"))),
+            ..Output::default()
+        })),
         1 => Just(end()),
         4 => (0..5u32).prop_map(run),
         4 => (0..5u32).prop_map(|completion| ran(completion, "r")),
@@ -235,10 +403,14 @@ fn messages() -> impl Strategy<Value = FlowMessage> {
         2 => (invokes(), 0..5u32).prop_map(|(callee, first)| one_way(callee, first)),
         2 => (prop::collection::vec(0..5u32, 0..3), prop::collection::vec(prop::sample::select(vec![1u32, 17]), 0..2))
             .prop_map(|(completions, signals)| suspend(&completions, &signals)),
+        3 => ("[pq]", 0..5u32).prop_map(|(name, completion)| get_promise(&name, completion)),
+        1 => ("[pq]", 0..5u32).prop_map(|(name, completion)| peek_promise(&name, completion)),
+        2 => ("[pq]", 0..5u32).prop_map(|(name, completion)| complete_promise(&name, "v", completion)),
         1 => about(Code::ATTACH_INVOCATION),
         1 => about(Code::GET_INVOCATION_OUTPUT),
         1 => send_signal,
         1 => awakeable,
         1 => wild,
     ]
+    .boxed()
 }

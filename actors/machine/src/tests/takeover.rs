@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use abide_model::command::Form;
 use abide_model::effect::Effect;
 use abide_model::id::InvocationId;
-use abide_model::table::{Expiries, Invocations, Mailboxes, Outbox, Status, Timers};
+use abide_model::table::{Expiries, Invocations, Mailboxes, Outbox, Schedules, Status, Timers};
 use proptest::prelude::*;
 
 use super::arbitrary::{aim, commands};
@@ -38,6 +38,8 @@ fn expected(world: &World) -> Vec<Effect> {
     effects.extend(running.map(|(id, _)| start(*id)));
     let outbox = world.rows.all::<Outbox>();
     effects.extend(outbox.into_iter().map(|((to, seq), parcel)| Effect::Ship { to, seq, parcel }));
+    let firing = world.rows.all::<Schedules>().into_iter().filter(|(_, row)| row.firing);
+    effects.extend(firing.map(|(schedule, row)| Effect::ScheduleDue { schedule, row: Box::new(row) }));
     effects.extend(world.rows.all::<Timers>().first().map(|(timer, _)| Effect::TimerSet { due: timer.due }));
     effects.extend(world.rows.all::<Expiries>().first().map(|(key, _)| Effect::TimerSet { due: key.due }));
     effects

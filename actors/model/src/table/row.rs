@@ -425,6 +425,13 @@ pub struct ObjectRow {
     /// Log time at which the state expires unless it is changed before; 0 is never.
     #[prost(uint64, tag = "4")]
     pub expires_at: u64,
+    /// How long the state is kept after its last change, in ms; 0 is for ever.
+    #[prost(uint64, tag = "5")]
+    pub state_ttl_ms: u64,
+    /// When its entry in the expiry index is due; 0 when there is none, which is when `expires_at` is 0. Never later
+    /// than `expires_at`: a change of the state moves that one only, and the entry follows when it is due.
+    #[prost(uint64, tag = "6")]
+    pub expiry_due: u64,
 }
 
 impl ObjectRow {

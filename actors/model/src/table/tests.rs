@@ -59,7 +59,8 @@ fn golden_values() {
         Applied::encode_value(&applied).as_ref(),
         [1, 8, 5, 16, 2, 24, 9, 32, 2, 0x29, 1, 0, 0, 0, 0, 0, 0, 0, 0x32, 1, 1]
     );
-    let object = ObjectRow { state: Some(StateVersion { version: 3, writer: 1 }), head: 4, tail: 5, expires_at: 0 };
+    let object =
+        ObjectRow { state: Some(StateVersion { version: 3, writer: 1 }), head: 4, tail: 5, ..ObjectRow::default() };
     assert_eq!(Objects::encode_value(&object).as_ref(), [1, 0x0a, 4, 8, 3, 16, 1, 16, 4, 24, 5]);
     assert_eq!(States::encode_value(&StateRow { value: Bytes::from_static(b"5") }).as_ref(), [1, 0x0a, 1, b'5']);
     assert_eq!(Mailboxes::encode_value(&MailboxRow { invocation: Bytes::from_static(&[9]) }).as_ref(), [1, 0x0a, 1, 9]);
@@ -74,6 +75,7 @@ fn golden_values() {
             key: Some("k".into()),
             access: Access::Exclusive as i32,
             form: Form::Flow as i32,
+            ..Target::default()
         }),
         status: Some(Status::Suspended(Awaiting { completions: vec![1], signals: vec![1], names: vec![] })),
         attempt: 1,

@@ -166,10 +166,15 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     }
 
     fn attempt_over(&mut self, invocation: InvocationId) {
-        // A waiting one takes the place.
-        if let Some(next) = self.attempts.over(invocation) {
-            self.starts.push_back(next);
-        }
+        // Waiting ones take the places.
+        self.starts.extend(self.attempts.over(invocation));
+    }
+
+    /// What runs, as long as it is not over.
+    fn target(&self, invocation: InvocationId) -> Result<Option<Target>, Fatal> {
+        let partition = PartitionId::of(invocation.partition_key, self.settings.partitions);
+        let row = self.read(partition, self.view(partition).get::<Invocations>(&invocation))?;
+        Ok(row.and_then(|row| row.target))
     }
 
     fn start_attempt(&mut self, invocation: InvocationId) -> Result<(), Fatal> {
@@ -239,7 +244,12 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     pub(super) fn start_attempts(&mut self) -> Result<(), Fatal> {
         for _ in 0..STARTS_PER_TURN_MAX {
             let Some(invocation) = self.starts.pop_front() else { break };
-            if self.attempts.start(invocation) {
+            let target = match self.attempts.looks_at_targets() {
+                true => self.target(invocation)?,
+                false => None,
+            };
+            let target = target.as_ref().map(|target| (target.service.as_str(), target.handler.as_str()));
+            if self.attempts.start(invocation, target) {
                 self.start_attempt(invocation)?;
             }
         }

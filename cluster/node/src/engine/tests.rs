@@ -1,7 +1,7 @@
 //! What requests become, as the driver's queue receives it.
 
 use abide_host::{Host, HostSettings};
-use abide_sdk::service::{Executable, Fields, Instance, Options, Rate, ServiceDescriptor, StateError};
+use abide_sdk::service::{Executable, Fields, HandlerDescriptor, Instance, Options, Rate, StateError};
 use crossbeam_channel::Receiver;
 
 use super::*;

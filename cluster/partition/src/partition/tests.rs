@@ -93,6 +93,7 @@ fn turn(n: u128, base: StateVersion, value: &str) -> Command {
         key: Some("a".into()),
         access: Access::Exclusive as i32,
         form: Form::Turn as i32,
+        ..Target::default()
     };
     let turn = Turn {
         id: id.clone(),

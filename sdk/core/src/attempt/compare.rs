@@ -2,13 +2,15 @@
 
 use abide_model::error::JOURNAL_MISMATCH;
 use abide_model::protocol::{
-    Call, Code, CompleteAwakeable, Failure, GetEagerState, InvocationTarget, OneWayCall, Output, OutputResult,
-    PlainCommand, RawMessage, SendSignal, SetState, SignalId, Sleep, StateKeyCommand,
+    Call, Code, CompleteAwakeable, CompletePromise, Failure, GetEagerState, InvocationTarget, OneWayCall, Output,
+    OutputResult, PlainCommand, PromiseCommand, PromiseResult, RawMessage, SendSignal, SetState, SignalId, Sleep,
+    StateKeyCommand,
 };
 
 const ADVICE: &str = "the code of a flow must do the same on every execution: keep outside effects, time and chance in \
-                      `cx.run`, `cx.now` and `cx.random`, and give changed code to new invocations under a new handler \
-                      name; deploy the previous code again to let this invocation finish";
+                      `cx.run`, `cx.now` and `cx.random`, give changed code another `version`, and keep the previous \
+                      code beside it with `#[handlers(version = …)]`; deploy the previous code again to let this \
+                      invocation finish";
 
 /// The failure that says how `issued` differs from entry `index` of the journal; `None` when they are the same.
 pub(super) fn difference(index: u32, recorded: &RawMessage, issued: &RawMessage) -> Option<Failure> {
@@ -84,6 +86,10 @@ pub(super) fn completion_ids(message: &RawMessage) -> Vec<u32> {
         Code::ATTACH_INVOCATION | Code::GET_INVOCATION_OUTPUT => {
             InvocationTarget::read(message).map(|target| vec![target.result_completion_id])
         }
+        Code::GET_PROMISE | Code::PEEK_PROMISE => {
+            PromiseCommand::read(message).map(|promise| vec![promise.result_completion_id])
+        }
+        Code::COMPLETE_PROMISE => CompletePromise::read(message).map(|complete| vec![complete.result_completion_id]),
         _ => None,
     };
     ids.unwrap_or_default()
@@ -124,6 +130,12 @@ fn describe(message: &RawMessage) -> String {
         }),
         Code::COMPLETE_AWAKEABLE => CompleteAwakeable::read(message)
             .map(|complete| format!("completion of awakeable {}", complete.awakeable_id)),
+        Code::GET_PROMISE => PromiseCommand::read(message).map(|get| format!("wait for promise `{}`", get.key)),
+        Code::PEEK_PROMISE => PromiseCommand::read(message).map(|peek| format!("look at promise `{}`", peek.key)),
+        Code::COMPLETE_PROMISE => CompletePromise::read(message).map(|complete| {
+            let how = if matches!(complete.result, Some(PromiseResult::Failure(_))) { "rejected" } else { "resolved" };
+            format!("promise `{}` {how}", complete.key)
+        }),
         Code::ATTACH_INVOCATION => {
             InvocationTarget::read(message).map(|target| format!("attach to {}", target.invocation_id))
         }
@@ -175,11 +187,13 @@ macro_rules! decoded {
 decoded!(
     Call,
     CompleteAwakeable,
+    CompletePromise,
     GetEagerState,
     InvocationTarget,
     OneWayCall,
     Output,
     PlainCommand,
+    PromiseCommand,
     SendSignal,
     SetState,
     Sleep,

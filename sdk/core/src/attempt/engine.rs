@@ -20,7 +20,7 @@ use bytes::Bytes;
 
 use super::{AttemptError, AttemptStart, Clock, compare};
 use crate::random::Random;
-use crate::service::{Fields, HandlerResult};
+use crate::service::{Fields, HandlerResult, Kind};
 
 /// Number of an operation, in the order in which the code began them.
 pub(crate) type OpId = u64;
@@ -70,12 +70,16 @@ pub(crate) struct Engine {
     pub(crate) key: Option<String>,
     pub(crate) headers: Vec<Header>,
     pub(crate) random: Random,
+    /// The handler is a workflow's: there are promises.
+    pub(crate) workflow: bool,
     shared: bool,
     clock: Rc<dyn Clock>,
     failures: u32,
 
     initial: Fields,
     seen: Fields,
+    /// Stored fields that the struct has not, or not in this form.
+    outdated: BTreeSet<String>,
     /// Fields whose first value is in the journal; for shared flows everything is, once `introduced`.
     recorded: BTreeSet<String>,
     introduced: bool,
@@ -111,8 +115,8 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// The engine and the handler's input.
-    pub(super) fn new(start: AttemptStart) -> Result<(Self, Bytes), AttemptError> {
+    /// The engine of a handler of this kind of service, and the handler's input.
+    pub(super) fn new(start: AttemptStart, kind: Kind) -> Result<(Self, Bytes), AttemptError> {
         let malformed = |reason: String| AttemptError::Journal { id: start.id, reason };
         let mut rows = start.journal.iter().map(JournalRow::message).zip(0u32..);
         let first = rows.next().ok_or_else(|| malformed("it is empty".to_owned()))?.0;
@@ -134,11 +138,13 @@ impl Engine {
             key: start.key,
             headers: input.headers,
             random: Random::new(start.id.seed()),
+            workflow: kind == Kind::Workflow,
             shared: start.shared,
             clock: start.clock,
             failures: start.failures,
             initial: start.fields,
             seen: Fields::new(),
+            outdated: BTreeSet::new(),
             recorded: BTreeSet::new(),
             introduced: false,
             replay,

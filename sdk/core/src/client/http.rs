@@ -1,10 +1,10 @@
 //! The transport of programs that talk to a node over HTTP.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use abide_model::id::InvocationId;
-use abide_model::protocol::{Failure, Metadata};
+use abide_model::id::{AwakeableId, InvocationId, Millis};
+use abide_model::protocol::{Failure, Metadata, SignalId, SignalResult};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
@@ -15,7 +15,7 @@ use hyper_util::rt::TokioExecutor;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::{Accepted, AcceptedStatus, BoxFuture, OutgoingRequest, Transport, TransportError};
+use super::{Accepted, AcceptedStatus, BoxFuture, OutgoingRequest, Start, Stop, Transport, TransportError};
 use crate::wire;
 
 /// What is written as it is in a path segment.
@@ -103,6 +103,37 @@ impl HttpTransport {
         builder.body(Full::new(request.input.clone())).map_err(rejected)
     }
 
+    /// The request that signals: awakeables have a path of their own.
+    fn signalling(
+        &self,
+        target: InvocationId,
+        signal: &SignalId,
+        result: SignalResult,
+    ) -> Result<Request<Full<Bytes>>, TransportError> {
+        let awakeable = |signal: u32| AwakeableId { invocation: target, signal };
+        let (path, body, json) = match (signal, result) {
+            (SignalId::Index(index), SignalResult::Failure(failure)) => {
+                (format!("awakeables/{}/reject", awakeable(*index)), Bytes::from(failure.message), false)
+            }
+            (SignalId::Index(index), result) => {
+                (format!("awakeables/{}/resolve", awakeable(*index)), content(result), true)
+            }
+            (SignalId::Name(_), SignalResult::Failure(_)) => {
+                let (what, instead) = ("a named signal that is a failure", "signal a value that says so");
+                return Err(TransportError::Unsupported { what, instead });
+            }
+            (SignalId::Name(name), result) => {
+                (format!("invocation/{target}/signal/{}", segment(name)), content(result), true)
+            }
+        };
+        let url = format!("{}/restate/{path}", self.base);
+        let mut builder = Request::builder().method(Method::POST).uri(url);
+        if json && !body.is_empty() {
+            builder = builder.header(CONTENT_TYPE, "application/json");
+        }
+        builder.body(Full::new(body)).map_err(rejected)
+    }
+
     fn result_of(&self, id: InvocationId, what: &str) -> Result<Request<Full<Bytes>>, TransportError> {
         let url = format!("{}/restate/invocation/{id}/{what}", self.base);
         Request::builder().uri(url).body(Full::default()).map_err(rejected)
@@ -120,9 +151,10 @@ impl Transport for HttpTransport {
     fn send(&self, request: OutgoingRequest) -> BoxFuture<'_, Result<Accepted, TransportError>> {
         Box::pin(async move {
             let id = known_id(&request);
-            let suffix = match request.delay {
-                Some(delay) => format!("/send?delay={}ms", wire::millis(delay)),
-                None => "/send".to_owned(),
+            let suffix = match request.start {
+                Start::After(delay) => format!("/send?delay={}ms", wire::millis(delay)),
+                Start::At(time) => format!("/send?delay={}ms", until(time)),
+                Start::Now => "/send".to_owned(),
             };
             let body = self.exchange(self.invoke(&request, &suffix), id).await?.into_body(id)?;
             accepted(&body).map_err(|message| TransportError::OutcomeUnknown { id, message })
@@ -139,12 +171,47 @@ impl Transport for HttpTransport {
             if answer.status.as_u16() == NOT_READY { Ok(None) } else { answer.into_body(Some(id)).map(Some) }
         })
     }
+
+    fn signal(
+        &self,
+        target: InvocationId,
+        signal: SignalId,
+        result: SignalResult,
+    ) -> BoxFuture<'_, Result<(), TransportError>> {
+        Box::pin(async move {
+            let request = self.signalling(target, &signal, result);
+            self.exchange(request, Some(target)).await?.into_body(Some(target)).map(drop)
+        })
+    }
+
+    fn stop(&self, _: InvocationId, how: Stop) -> BoxFuture<'_, Result<(), TransportError>> {
+        let what = match how {
+            Stop::Cancel => "cancelling an invocation",
+            Stop::Kill => "killing an invocation",
+        };
+        let instead = "use the admin API of the node";
+        Box::pin(std::future::ready(Err(TransportError::Unsupported { what, instead })))
+    }
+}
+
+/// How far away `time` is by this machine's clock, in ms: the ingress takes delays only.
+fn until(time: Millis) -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    time.0.saturating_sub(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// With an idempotency key the invocation's id is known before anybody answers.
 fn known_id(request: &OutgoingRequest) -> Option<InvocationId> {
     let key = request.idempotency_key.as_ref()?;
     Some(InvocationId::idempotent(&request.service, request.key.as_deref(), &request.handler, key))
+}
+
+/// The bytes of a signal that is no failure.
+fn content(result: SignalResult) -> Bytes {
+    match result {
+        SignalResult::Value(value) => value.content,
+        SignalResult::Void(_) | SignalResult::Failure(_) => Bytes::new(),
+    }
 }
 
 fn segment(text: &str) -> String {

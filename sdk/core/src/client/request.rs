@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use abide_model::id::{InvocationId, Millis};
 use abide_model::protocol::Header;
 use bytes::Bytes;
 use serde::Serialize;
@@ -66,6 +67,14 @@ impl<C: Caller, T, E> Request<C, T, E> {
         self
     }
 
+    /// The invocation that this request is, known beforehand when it has an idempotency key: the way to attach to it later.
+    #[must_use]
+    pub fn invocation_id(&self) -> Option<InvocationId> {
+        let RequestTarget { service, key, handler } = &self.target;
+        let idempotency_key = self.idempotency_key.as_ref()?;
+        Some(InvocationId::idempotent(service, key.as_deref(), handler, idempotency_key))
+    }
+
     /// Adds a request header.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push(Header { key: name.into().to_ascii_lowercase(), value: value.into() });
@@ -76,19 +85,24 @@ impl<C: Caller, T, E> Request<C, T, E> {
 impl<T, E> Request<TurnCaller<'_>, T, E> {
     /// Sends the request when the turn commits, exactly once.
     pub fn send(self) {
-        self.send_at(None);
+        self.push(None);
     }
 
     /// Sends the request when the turn commits; it starts after `delay`, counted from now.
     pub fn send_after(self, delay: Duration) {
-        self.send_at(Some(delay));
+        let at = self.caller.turn.now().plus(wire::millis(delay));
+        self.push(Some(at));
     }
 
-    fn send_at(self, delay: Option<Duration>) {
+    /// Sends the request when the turn commits; it starts at `time`, or at once if that is past.
+    pub fn send_at(self, time: Millis) {
+        self.push(Some(time));
+    }
+
+    fn push(self, execute_at: Option<Millis>) {
         let turn = self.caller.turn;
         let RequestTarget { service, key, handler } = self.target;
         let Ok(input) = self.input else { return turn.refuse(format!("{service}/{handler}")) };
-        let execute_at = delay.map(|delay| turn.now().plus(wire::millis(delay)));
         let (idempotency_key, headers) = (self.idempotency_key, self.headers);
         turn.push(OutgoingSend { service, handler, key, input, execute_at, idempotency_key, headers });
     }

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use abide_model::id::InvocationId;
-use abide_model::protocol::{Failure, Header};
+use abide_model::id::{InvocationId, Millis};
+use abide_model::protocol::{Failure, Header, SignalId, SignalResult};
 use bytes::Bytes;
 
 use crate::error::{CallError, HandlerError};
@@ -28,8 +28,29 @@ pub struct OutgoingRequest {
     pub idempotency_key: Option<String>,
     /// Request headers.
     pub headers: Vec<Header>,
-    /// For sends: how long to wait before it starts.
-    pub delay: Option<Duration>,
+    /// For sends: when it starts.
+    pub start: Start,
+}
+
+/// When a sent invocation starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// As soon as it can.
+    #[default]
+    Now,
+    /// So long after it is accepted.
+    After(Duration),
+    /// At this time, or at once if that is past.
+    At(Millis),
+}
+
+/// How an invocation is ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It is asked to stop; its compensation runs.
+    Cancel,
+    /// It ends now, with all that it called; its compensation does not run.
+    Kill,
 }
 
 /// The answer to a send: the invocation is durable.
@@ -78,6 +99,14 @@ pub enum TransportError {
         /// What is missing.
         message: String,
     },
+    /// This transport cannot do it.
+    #[error("not supported by this transport: {what}; {instead}")]
+    Unsupported {
+        /// What was wanted.
+        what: &'static str,
+        /// What to do instead.
+        instead: &'static str,
+    },
     /// The answer was lost.
     #[error("outcome unknown: {message}")]
     OutcomeUnknown {
@@ -89,8 +118,13 @@ pub enum TransportError {
 }
 
 impl TransportError {
+    /// HTTP-like code of what no transport method does.
+    const UNSUPPORTED: u16 = 501;
+
     pub(crate) fn into_call_error<E: HandlerError>(self) -> CallError<E> {
+        let message = self.to_string();
         match self {
+            Self::Unsupported { .. } => CallError::Rejected { code: Self::UNSUPPORTED, message },
             Self::Failure(failure) => CallError::from_failure(&failure),
             Self::Rejected { code, message } => CallError::Rejected { code, message },
             Self::Overloaded { message, retry_after } => CallError::Overloaded { message, retry_after },
@@ -113,4 +147,15 @@ pub trait Transport: Send + Sync + 'static {
 
     /// The result of an invocation; `None` while it is under way.
     fn output(&self, id: InvocationId) -> BoxFuture<'_, Result<Option<Bytes>, TransportError>>;
+
+    /// Signals an invocation, by number or by name. An awakeable is completed by its number.
+    fn signal(
+        &self,
+        target: InvocationId,
+        signal: SignalId,
+        result: SignalResult,
+    ) -> BoxFuture<'_, Result<(), TransportError>>;
+
+    /// Ends an invocation. One that has ended already is left as it is.
+    fn stop(&self, target: InvocationId, how: Stop) -> BoxFuture<'_, Result<(), TransportError>>;
 }

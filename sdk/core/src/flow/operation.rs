@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -24,23 +23,52 @@ pub type Awaited<T> = Operation<T>;
 /// An operation under way. Dropping it stops waiting; what the operation did stays done.
 #[must_use = "an operation's result has to be awaited"]
 pub struct Operation<T> {
-    watch: Watch,
-    value: PhantomData<fn() -> T>,
+    state: State,
+    decode: fn(NotificationResult) -> Result<T, String>,
 }
 
-impl<T> Operation<T> {
+enum State {
+    Begun(Watch),
+    /// Nothing was begun; `None` once that was told.
+    Refused(Option<Terminal>),
+}
+
+impl<T: DeserializeOwned + 'static> Operation<T> {
     pub(super) fn new(engine: &Rc<RefCell<Engine>>, op: OpId) -> Self {
-        Self { watch: Watch::new(engine, op), value: PhantomData }
+        Self { state: State::Begun(Watch::new(engine, op)), decode: |result| wire::decode(&content(result)) }
     }
 }
 
-impl<T: DeserializeOwned + 'static> Future for Operation<T> {
+impl<T> Operation<T> {
+    /// An operation that cannot be begun.
+    pub(super) fn refused(failure: Terminal) -> Self {
+        Self { state: State::Refused(Some(failure)), decode: |_| Err("nothing was begun".to_owned()) }
+    }
+
+    /// The same operation, whose result may be void: there is no value yet. A value may well be `null`.
+    pub(super) fn optional<V: DeserializeOwned + 'static>(self) -> Operation<Option<V>> {
+        let decode = |result| match result {
+            NotificationResult::Void(_) => Ok(None),
+            result => wire::decode(&content(result)).map(Some),
+        };
+        Operation { state: self.state, decode }
+    }
+}
+
+impl<T> Future for Operation<T> {
     type Output = Result<T, Terminal>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.watch.poll(cx).map(|result| match result {
+        let decode = self.decode;
+        let watch = match &mut self.state {
+            State::Begun(watch) => watch,
+            State::Refused(failure) => {
+                return failure.take().map_or(Poll::Pending, |failure| Poll::Ready(Err(failure)));
+            }
+        };
+        watch.poll(cx).map(|result| match result {
             Err(failure) => Err(Terminal::of(&failure)),
-            Ok(result) => wire::decode(&content(result))
+            Ok(result) => decode(result)
                 .map_err(|reason| Terminal::new(500, format!("the value does not fit its type: {reason}"))),
         })
     }

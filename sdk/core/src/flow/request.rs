@@ -8,12 +8,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use abide_model::id::InvocationId;
+use abide_model::id::{InvocationId, Millis};
 use abide_model::protocol::{Call, Code, Failure, NotificationResult, OneWayCall, RawMessage};
 use serde::de::DeserializeOwned;
 
 use super::operation::{Watch, content};
-use crate::attempt::engine::{Engine, OpId, OpResult};
+use crate::attempt::engine::{self, Engine, OpId, OpResult};
 use crate::client::{Caller, InsideCaller, Request};
 use crate::error::{CallError, HandlerError, Terminal};
 use crate::wire;
@@ -40,15 +40,21 @@ where
 
     /// Sends the request, exactly once, without waiting for its result.
     pub fn send(self) -> Sent {
-        self.send_at(None)
+        self.begin_send(None)
     }
 
     /// As [`Request::send`], to start after `delay`.
     pub fn send_after(self, delay: Duration) -> Sent {
-        self.send_at(Some(delay))
+        let at = self.caller.engine.borrow().now().plus(wire::millis(delay));
+        self.begin_send(Some(at))
     }
 
-    fn send_at(self, delay: Option<Duration>) -> Sent {
+    /// As [`Request::send`], to start at `time`, or at once if that is past.
+    pub fn send_at(self, time: Millis) -> Sent {
+        self.begin_send(Some(time))
+    }
+
+    fn begin_send(self, at: Option<Millis>) -> Sent {
         let shared = self.caller.engine;
         let mut engine = shared.borrow_mut();
         let completion = engine.allocate_completion();
@@ -59,7 +65,7 @@ where
                 engine.fail(Failure::new(500, format!("the argument of a send does not encode: {reason}")), None);
                 bytes::Bytes::new()
             }),
-            invoke_time: delay.map(|delay| engine.now().plus(wire::millis(delay)).0).unwrap_or_default(),
+            invoke_time: at.map(|at| at.0).unwrap_or_default(),
             headers: self.headers,
             key: self.target.key.unwrap_or_default(),
             idempotency_key: self.idempotency_key,
@@ -187,5 +193,15 @@ impl Sent {
             Ok(_) => Err(Terminal::new(500, "the answer to a call has no invocation id")),
             Err(failure) => Err(Terminal::of(&failure)),
         }
+    }
+
+    /// Asks it to stop, once it is accepted. Dropping it does not.
+    ///
+    /// # Errors
+    /// [`Terminal`] when this invocation is cancelled meanwhile.
+    pub async fn cancel(&self) -> Result<(), Terminal> {
+        let id = self.invocation_id().await?;
+        self.engine.borrow_mut().stage(engine::cancel_message(id.to_string()));
+        Ok(())
     }
 }

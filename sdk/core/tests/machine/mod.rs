@@ -36,6 +36,10 @@ pub struct World {
     pub calls: Vec<Call>,
     pub sends: Vec<OneWayCall>,
     pub signals: Vec<SendSignal>,
+    /// Of the workflow; completed ones.
+    pub promises: BTreeMap<String, Result<Value, Failure>>,
+    /// Who waits for promises.
+    listeners: Vec<(String, u32)>,
     pub answer: Answer,
     /// Start a new attempt whenever one could be suspended.
     pub suspend: bool,
@@ -75,7 +79,7 @@ impl World {
         let registry = Registry::builder().bind::<T>().build();
         let (service, index) = registry.handler(T::NAME, handler).unwrap();
         let shared = service.descriptor().handlers[index].access == abide_model::command::Access::Shared;
-        let keyed = service.descriptor().kind == abide_sdk::service::Kind::Object;
+        let keyed = service.descriptor().kind.is_keyed();
         let first = Input { headers: vec![], name: String::new(), value: Some(Value { content: input }) };
         Self {
             service,
@@ -92,10 +96,18 @@ impl World {
             calls: vec![],
             sends: vec![],
             signals: vec![],
+            promises: BTreeMap::new(),
+            listeners: vec![],
             answer: |_| None,
             suspend: false,
             attempts: 0,
         }
+    }
+
+    /// Another build: from now on attempts run this code.
+    pub fn deploy<T: Handlers>(&mut self, handler: &str) {
+        let registry = Registry::builder().bind::<T>().build();
+        (self.service, self.handler) = registry.handler(T::NAME, handler).unwrap();
     }
 
     pub fn start(&mut self) -> Attempt {
@@ -258,7 +270,56 @@ impl World {
                     self.sends.push(send);
                 }
                 Code::SEND_SIGNAL => self.signals.push(message.decode().unwrap()),
+                Code::GET_PROMISE => {
+                    let get: PromiseCommand = message.decode().unwrap();
+                    self.listeners.push((get.key, get.result_completion_id));
+                    told.extend(self.tell_promises());
+                }
+                Code::PEEK_PROMISE => {
+                    let peek: PromiseCommand = message.decode().unwrap();
+                    let result = self.promises.get(&peek.key).cloned().map(promised);
+                    let on = NotificationId::Completion(peek.result_completion_id);
+                    let result = result.unwrap_or(NotificationResult::Void(Void {}));
+                    told.push(self.notify(Code::PEEK_PROMISE_DONE, on, result));
+                }
+                Code::COMPLETE_PROMISE => {
+                    let complete: CompletePromise = message.decode().unwrap();
+                    let first = !self.promises.contains_key(&complete.key);
+                    let result = match complete.result.unwrap() {
+                        PromiseResult::Value(value) => Ok(value),
+                        PromiseResult::Failure(failure) => Err(failure),
+                    };
+                    let on = NotificationId::Completion(complete.result_completion_id);
+                    let answer = if first {
+                        NotificationResult::Void(Void {})
+                    } else {
+                        NotificationResult::Failure(Failure::new(409, "promise was already completed"))
+                    };
+                    told.push(self.notify(Code::COMPLETE_PROMISE_DONE, on, answer));
+                    self.promises.entry(complete.key).or_insert(result);
+                    told.extend(self.tell_promises());
+                }
                 _ => {}
+            }
+        }
+        told
+    }
+
+    /// Another invocation of the workflow completed a promise: the notifications to be told.
+    pub fn complete_promise(&mut self, name: &str, result: Result<Bytes, Failure>) -> Vec<(u32, JournalRow)> {
+        self.promises.insert(name.to_owned(), result.map(|content| Value { content }));
+        self.tell_promises()
+    }
+
+    fn tell_promises(&mut self) -> Vec<(u32, JournalRow)> {
+        let mut told = vec![];
+        for (name, completion) in std::mem::take(&mut self.listeners) {
+            match self.promises.get(&name).cloned() {
+                Some(result) => {
+                    let on = NotificationId::Completion(completion);
+                    told.push(self.notify(Code::GET_PROMISE_DONE, on, promised(result)));
+                }
+                None => self.listeners.push((name, completion)),
             }
         }
         told
@@ -271,5 +332,12 @@ impl World {
 
     pub fn field(&self, name: &str) -> Option<&str> {
         self.state.get(name).map(|value| std::str::from_utf8(value).unwrap())
+    }
+}
+
+fn promised(result: Result<Value, Failure>) -> NotificationResult {
+    match result {
+        Ok(value) => NotificationResult::Value(value),
+        Err(failure) => NotificationResult::Failure(failure),
     }
 }

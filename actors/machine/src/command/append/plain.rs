@@ -9,6 +9,7 @@ use abide_model::table::{Journals, TimerKey, TimerKind, Timers};
 use abide_model::view::{ReadError, View};
 
 use super::{Attempt, Step, StepResult, Violation};
+use crate::rule::sleeps::slept;
 use crate::rule::{notify, start};
 use crate::txn::Txn;
 
@@ -71,11 +72,6 @@ pub(super) fn sleep<V: View>(txn: &mut Txn<'_, V>, attempt: &mut Attempt, raw: R
         notify::append_and_tell(txn, attempt.id, &mut attempt.row, Code::SLEEP_DONE, &notification);
     }
     Ok(Ok(Step::Continue))
-}
-
-/// The notification that ends a sleep.
-pub(crate) fn slept(completion: u32) -> Notification {
-    Notification { id: Some(NotificationId::Completion(completion)), result: Some(NotificationResult::Void(Void {})) }
 }
 
 #[cfg(test)]

@@ -1,20 +1,16 @@
 //! State reads and writes of a flow. Writes are durable with their entry: they survive a later failure of the flow.
 
-use abide_model::command::StateVersion;
-use abide_model::effect::Effect;
-use abide_model::id::ObjectId;
 use abide_model::limits;
 use abide_model::protocol::{
     Code, Notification, NotificationId, NotificationResult, PlainCommand, RawMessage, SetState, StateKeyCommand,
     StateKeys, Value, Void,
 };
-use abide_model::table::key::KeyWriter;
-use abide_model::table::{Objects, StateRow, States, Table};
+use abide_model::table::{StateRow, States};
 use abide_model::view::{ReadError, View};
 use bytes::Bytes;
 
 use super::{Attempt, Step, StepResult, Violation, describe};
-use crate::rule::notify;
+use crate::rule::{notify, state};
 use crate::txn::Txn;
 
 pub(super) fn write<V: View>(txn: &mut Txn<'_, V>, attempt: &mut Attempt, raw: RawMessage) -> StepResult {
@@ -29,7 +25,7 @@ pub(super) fn write<V: View>(txn: &mut Txn<'_, V>, attempt: &mut Attempt, raw: R
             };
             let Some(field) = field(&set.key) else { return Ok(Err(bad_field())) };
             let value = set.value.unwrap_or_default().content;
-            if value.len() > limits::STATE_VALUE_BYTES_MAX {
+            if state::is_too_wide(&field, Some(&value)) {
                 let text = format!("state field `{field}` has {} bytes, more than allowed", value.len());
                 return Ok(Err(Violation::new(text)));
             }
@@ -42,9 +38,7 @@ pub(super) fn write<V: View>(txn: &mut Txn<'_, V>, attempt: &mut Attempt, raw: R
             txn.delete::<States>(&(object, field));
         }
         _ => {
-            for key in fields(txn, &object)? {
-                txn.delete::<States>(&key);
-            }
+            state::clear(txn, &object)?;
         }
     }
     attempt.state_changed = true;
@@ -67,7 +61,7 @@ pub(super) fn read<V: View>(txn: &mut Txn<'_, V>, attempt: &mut Attempt, raw: Ra
         (Code::GET_LAZY_STATE_DONE, get.result_completion_id, result)
     } else {
         let Ok(get) = raw.decode::<PlainCommand>() else { return Ok(Err(bad_field())) };
-        let keys = fields(txn, &object)?.into_iter().map(|(_, field)| Bytes::from(field)).collect();
+        let keys = state::fields(txn, &object)?.into_iter().map(|(_, field)| Bytes::from(field)).collect();
         (Code::GET_LAZY_STATE_KEYS_DONE, get.result_completion_id, NotificationResult::StateKeys(StateKeys { keys }))
     };
     attempt.append(txn, raw);
@@ -83,20 +77,8 @@ pub(super) fn publish<V: View>(txn: &mut Txn<'_, V>, attempt: &Attempt) -> Resul
 
 /// Gives the object a new version.
 pub(super) fn bump<V: View>(txn: &mut Txn<'_, V>, attempt: &Attempt) -> Result<(), ReadError> {
-    let Some(object) = attempt.object.clone() else { return Ok(()) };
-    let mut state = txn.get::<Objects>(&object)?.unwrap_or_default();
-    state.state = Some(StateVersion { version: state.version().version + 1, writer: 0 });
-    txn.put::<Objects>(&object, &state);
-    txn.emit(Effect::StateChanged { object });
-    Ok(())
-}
-
-fn fields<V: View>(txn: &Txn<'_, V>, object: &ObjectId) -> Result<Vec<(ObjectId, String)>, ReadError> {
-    let mut prefix = KeyWriter::new(States::TAG);
-    prefix.text(&object.service);
-    prefix.text(&object.key);
-    let (from, to) = prefix.prefix_bounds();
-    txn.keys::<States>(&from, &to)
+    let Some(object) = &attempt.object else { return Ok(()) };
+    state::publish(txn, object, attempt.row.state_ttl_ms)
 }
 
 fn field(key: &Bytes) -> Option<String> {

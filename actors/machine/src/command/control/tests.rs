@@ -48,29 +48,9 @@ fn kill_ends_everything() {
 }
 
 #[test]
-fn resume_is_for_what_is_not_being_tried() {
-    for form in FORMS {
-        for place in PLACES {
-            let Some(mut world) = placed(form, place) else { continue };
-            let before = world.rows.clone();
-            let effects = world.ask(5, order(id(1), Verb::Resume));
-            match place {
-                "paused" | "backing-off" => {
-                    assert_eq!(effects, [start(id(1)), answered(5, Answer::Done)]);
-                    assert_eq!((world.status(id(1)), world.row(id(1)).failures), ("running", 0));
-                }
-                "completed" => assert_eq!(effects, [answered(5, Answer::AlreadyCompleted)]),
-                "unknown" => assert_eq!(effects, [answered(5, Answer::NotFound)]),
-                _ => assert_eq!((refusal(&effects), &world.rows), (Some(409), &before)),
-            }
-        }
-    }
-}
-
-#[test]
 fn a_malformed_target_is_nobody() {
     let mut world = World::new();
-    for verb in [Verb::Cancel, Verb::Kill, Verb::Resume] {
+    for verb in (0..8).map(|verb| Verb::try_from(verb).unwrap()) {
         let command = Control { target: Bytes::from_static(b"x"), verb: verb as i32, ..Control::default() };
         assert_eq!(world.changes_nothing(5, Body::Control(command)), [answered(5, Answer::NotFound)]);
     }

@@ -23,6 +23,8 @@ impl Engine {
 
     /// What the state looks like before the handler runs: only differences from it are changes.
     pub(in crate::attempt) fn saw_state(&mut self, fields: Fields) {
+        let differs = |(field, stored): &(&String, &Bytes)| fields.get(*field) != Some(*stored);
+        self.outdated = self.initial.iter().filter(differs).map(|(field, _)| field.clone()).collect();
         self.seen = fields;
     }
 
@@ -52,6 +54,7 @@ impl Engine {
 
     /// Stages the changes from the state last seen to `fields`, before everything that is staged.
     pub(crate) fn stage_state(&mut self, fields: Fields) {
+        self.renew(&fields);
         let mut changes = Vec::new();
         let gone = self.seen.keys().filter(|field| !fields.contains_key(*field));
         let set = fields.iter().filter(|(field, value)| self.seen.get(*field) != Some(value)).map(|(field, _)| field);
@@ -72,6 +75,32 @@ impl Engine {
         }
         self.seen = fields;
         self.staged.splice(0..0, changes);
+    }
+
+    /// State that was stored by code with other fields is brought up to date as a whole together with the first change, as
+    /// a turn does it: otherwise a renamed field would be stored under both names. A journal that has nothing of it was
+    /// begun by such code, and is followed.
+    fn renew(&mut self, fields: &Fields) {
+        if self.outdated.is_empty() || *fields == self.seen {
+            return;
+        }
+        let touches = |(_, message): &(u32, RawMessage), field: &str| {
+            let read = (message.code == Code::GET_EAGER_STATE).then(|| message.decode::<GetEagerState>());
+            read.and_then(Result::ok).is_some_and(|read| read.key == field.as_bytes())
+        };
+        let renewed = |field: &String| self.replay.iter().any(|recorded| touches(recorded, field));
+        if !self.replay.is_empty() && !self.outdated.iter().all(renewed) {
+            return;
+        }
+        self.outdated.clear();
+        let mut stored = self.initial.clone();
+        for field in &self.recorded {
+            match self.seen.remove(field) {
+                Some(value) => stored.insert(field.clone(), value),
+                None => stored.remove(field),
+            };
+        }
+        self.seen = stored;
     }
 
     /// A shared flow that journals anything first journals all it may read.

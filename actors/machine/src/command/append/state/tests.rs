@@ -26,16 +26,12 @@ fn clear_all() -> FlowMessage {
     message(Code::CLEAR_ALL_STATE, &PlainCommand::default())
 }
 
-fn changed() -> Effect {
-    Effect::StateChanged { object: object("k") }
-}
-
 #[test]
 fn an_append_with_writes_makes_one_version() {
     let mut world = World::new();
     let flow = world.start_flow(1, flow_on("k"));
     let effects = world.append(flow, vec![set_state("a", "1"), set_state("b", "2"), set_state("a", "3"), clear("b")]);
-    assert_eq!(effects, [changed(), Effect::Appended { invocation: flow, attempt: 1 }]);
+    assert_eq!(effects, [changed(object("k")), Effect::Appended { invocation: flow, attempt: 1 }]);
     assert_eq!((world.field("a"), world.field("b")), (Some("3".into()), None));
     assert_eq!(world.object().version(), version(1, 0));
     world.append(flow, vec![run(1)]);
@@ -43,7 +39,7 @@ fn an_append_with_writes_makes_one_version() {
     // With the end of the flow, before anybody else is told to go on.
     world.apply(invoked(invoke(2, turn_on("k"))));
     let effects = world.append(flow, vec![set_state("a", "4"), output("x"), end()]);
-    assert_eq!(effects[..2], [changed(), completed(flow, ok("x"))]);
+    assert_eq!(effects[..2], [changed(object("k")), completed(flow, ok("x"))]);
     assert_eq!(world.object().version(), version(2, 0));
 }
 
@@ -54,7 +50,7 @@ fn writes_survive_the_failure_of_their_flow() {
         let mut world = World::new();
         let flow = world.start_flow(1, flow_on("k"));
         let effects = world.append(flow, vec![set_state("a", "1"), last]);
-        assert!(effects.contains(&changed()));
+        assert!(effects.contains(&changed(object("k"))));
         assert_eq!((world.field("a"), world.object().version()), (Some("1".into()), version(1, 0)));
         world.apply(order(flow, abide_model::command::Verb::Kill));
         assert_eq!(world.field("a"), Some("1".into()));
