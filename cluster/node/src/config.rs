@@ -113,6 +113,12 @@ pub struct Retention {
     /// Results of invocations with an idempotency key and of sends, from their completion on. Default 24 h.
     #[serde(with = "units::duration")]
     pub completed: Duration,
+    /// Journals of completed invocations, from their completion on; 0 s keeps none. Default 0 s.
+    #[serde(with = "units::duration")]
+    pub journal: Duration,
+    /// Results, state and promises of workflows, from the completion of their run on. Default 24 h.
+    #[serde(with = "units::duration")]
+    pub workflow: Duration,
 }
 
 impl Default for Config {
@@ -166,7 +172,8 @@ impl Default for Storage {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { completed: Duration::from_millis(limits::RETENTION_DEFAULT_MS) }
+        let default = Duration::from_millis(limits::RETENTION_DEFAULT_MS);
+        Self { completed: default, journal: Duration::ZERO, workflow: default }
     }
 }
 
@@ -243,11 +250,14 @@ impl Config {
         check(!self.handlers.suspend_after.is_zero(), "handlers.suspend_after", "must be longer than 0s");
         check(self.storage.overlay_bytes >= ByteSize::mib(1), "storage.overlay_bytes", "must be at least 1 MiB");
         check(!self.storage.checkpoint_interval.is_zero(), "storage.checkpoint_interval", "must be longer than 0s");
-        check(
-            self.retention.completed <= RETENTION_MAX,
-            "retention.completed",
-            "must be at most 36500d; results are rows that would never leave the disk",
-        );
+        for (key, retention) in [
+            ("retention.completed", self.retention.completed),
+            ("retention.journal", self.retention.journal),
+            ("retention.workflow", self.retention.workflow),
+        ] {
+            let message = "must be at most 36500d; what is kept are rows that would never leave the disk";
+            check(retention <= RETENTION_MAX, key, message);
+        }
         faults
     }
 }

@@ -29,6 +29,7 @@ use abide_storage::{LogBatch, LogStore, LogWrite, Overlay, StateStore, StorageEr
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use crate::clock;
+use crate::engine::Retention;
 use crate::metrics::{Completions, DriverMetrics};
 use crate::schedule::Runner;
 use answer::Answers;
@@ -72,8 +73,8 @@ pub(crate) struct DriverSettings {
     pub(crate) checkpoint_interval: Duration,
     /// Most flows and retried turns with a running attempt.
     pub(crate) attempts: usize,
-    /// How long results are kept where a handler does not say, in ms.
-    pub(crate) retention_ms: u64,
+    /// How long what is completed is kept, where services and handlers do not say.
+    pub(crate) retention: Retention,
 }
 
 /// The state of the driver's thread.
@@ -149,7 +150,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             answers: Answers::new(settings.partitions),
             attempts: Attempts::new(settings.attempts, registry),
             starts: VecDeque::new(),
-            schedules: DueSchedules::new(Runner::new(registry.clone(), settings.retention_ms)),
+            schedules: DueSchedules::new(Runner::new(registry.clone(), settings.retention)),
             checkpoints: Checkpoints::start(Arc::clone(state)),
             activations: 0,
             deferred: VecDeque::new(),
@@ -451,4 +452,4 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

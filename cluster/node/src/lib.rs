@@ -14,6 +14,7 @@ pub mod config;
 pub mod engine;
 pub mod health;
 pub mod ingress;
+pub mod inspect;
 pub mod listener;
 pub mod metrics;
 pub mod node;
@@ -22,6 +23,7 @@ pub mod shutdown;
 
 mod backend;
 mod date;
+mod delay;
 mod driver;
 mod random;
 

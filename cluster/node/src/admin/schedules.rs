@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use self::body::ScheduleBody;
 use super::answer::{self, AdminError};
-use super::query_parameter;
+use super::request::Parameters;
 use crate::engine::{Engine, EngineError, SCHEDULES_PER_PAGE_MAX};
 use crate::schedule::{Schedule, ScheduleChange, ScheduleDetails};
 
@@ -100,7 +100,7 @@ pub(super) fn router<S: Schedules>(schedules: S) -> Router {
 type Shared<S> = State<Arc<S>>;
 
 async fn list<S: Schedules>(State(schedules): Shared<S>, RawQuery(query): RawQuery) -> Result<Response, AdminError> {
-    let limit = match query_parameter(query.as_deref(), "limit") {
+    let limit = match Parameters(query.clone()).get("limit") {
         None => PER_PAGE_DEFAULT,
         Some(text) => {
             let known = text.parse().ok().filter(|limit| (1..=SCHEDULES_PER_PAGE_MAX).contains(limit));
@@ -108,7 +108,8 @@ async fn list<S: Schedules>(State(schedules): Shared<S>, RawQuery(query): RawQue
             known.ok_or_else(|| AdminError::invalid(reason))?
         }
     };
-    let after = query_parameter(query.as_deref(), "after").map(decode).transpose()?;
+    let parameters = Parameters(query);
+    let after = parameters.get("after");
     let found = schedules.list(after.as_deref(), limit).await?;
     // Whoever gets a full page asks again; the last page may be empty.
     let next = found.last().filter(|_| found.len() == limit).map(|last| last.definition().name);
@@ -126,7 +127,7 @@ async fn put<S: Schedules>(
     RawQuery(query): RawQuery,
     body: Body,
 ) -> Result<Response, AdminError> {
-    let create_only = match query_parameter(query.as_deref(), "create_only") {
+    let create_only = match Parameters(query).get("create_only").as_deref() {
         None | Some("false") => false,
         Some("true") => true,
         Some(other) => return Err(AdminError::invalid(format!("`create_only` is true or false, not '{other}'"))),
@@ -180,11 +181,6 @@ async fn read(body: Body) -> Result<Bytes, AdminError> {
         let message = format!("the body was cut off, or is larger than {BODY_BYTES_MAX} bytes");
         AdminError::new(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE, message)
     })
-}
-
-fn decode(text: &str) -> Result<String, AdminError> {
-    let decoded = percent_encoding::percent_decode_str(text).decode_utf8();
-    decoded.map(Into::into).map_err(|_| AdminError::invalid("`after` is not UTF-8 once percent-decoded"))
 }
 
 #[cfg(test)]

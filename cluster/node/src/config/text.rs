@@ -33,6 +33,13 @@ pub(super) const DOCS: &[(&str, &str)] = &[
         "retention.completed",
         "How long results of invocations with an idempotency key and of sends are kept after completion.",
     ),
+    (
+        "retention.journal",
+        "How long journals of completed invocations are kept, for people to read and for restarts; 0s keeps none. Each \
+         kept journal is written to disk, which costs about half the throughput of flows: better set it for the handlers \
+         that need it. Failed one-way invocations are kept as dead letters anyway.",
+    ),
+    ("retention.workflow", "How long results, state and promises of workflows are kept after their run is completed."),
 ];
 
 /// The default configuration as a TOML file in which every setting is explained. `ops/abide.toml` is a copy.

@@ -65,10 +65,9 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
                 let _ = responder.send(if known { Ok(found) } else { Err(Refusal::NotFound) });
                 Ok(())
             }
-            Query::Describe { partition, id, responder } => {
-                let details = load::describe(self.view(partition), id);
-                let _ = responder.send(self.read(partition, details)?);
-                Ok(())
+            Query::Look { partition, look } => {
+                let looked = look(self.view(partition));
+                self.read(partition, looked)
             }
             Query::Schedules { after, limit, responder } => {
                 let _ = responder.send(self.list_schedules(after, limit)?);

@@ -10,13 +10,10 @@ use abide_model::id::{ActivationId, InvocationId, Millis, ObjectId, PartitionId}
 use abide_model::protocol::{Code, Input};
 use abide_model::table::key::KeyWriter;
 use abide_model::table::{
-    Completions, InvocationRow, Invocations, JournalRow, Journals, Mailboxes, Objects, States, Status, Table,
-    TimerKind, Timers,
+    InvocationRow, Invocations, JournalRow, Journals, Mailboxes, Objects, States, Status, Table, TimerKind, Timers,
 };
 use abide_model::view::{ReadError, View};
 use bytes::Bytes;
-
-use crate::engine::InvocationDetails;
 
 /// Mailbox elements that travel with an object's state.
 const QUEUE_MAX: usize = 256;
@@ -90,51 +87,6 @@ pub(super) fn attempt<V: View>(
         failures: row.failures,
         journal: if is_flow { journal } else { Vec::new() },
         fields,
-    }))
-}
-
-/// Everything known about an invocation.
-pub(super) fn describe<V: View>(view: &V, id: InvocationId) -> Result<Option<InvocationDetails>, ReadError> {
-    if let Some(row) = view.get::<Invocations>(&id)? {
-        let (next_retry_at, scheduled_at) = match row.status {
-            Some(Status::BackingOff(at)) => (Some(Millis(at)), None),
-            Some(Status::Scheduled(at)) => (None, Some(Millis(at))),
-            _ => (None, None),
-        };
-        return Ok(Some(InvocationDetails {
-            id,
-            status: row.status.as_ref().map_or("pending", Status::word),
-            target: row.target.clone().unwrap_or_default(),
-            created_at: Millis(row.created_at),
-            modified_at: Millis(row.modified_at),
-            completed_at: None,
-            attempt: row.attempt,
-            failures: row.failures,
-            last_failure: row.last_failure.clone(),
-            outcome: None,
-            idempotency_key: row.idempotency_key.clone(),
-            invoked_by: InvocationId::from_bytes(&row.invoked_by),
-            journal: journal(view, id, row.journal_len)?,
-            next_retry_at,
-            scheduled_at,
-        }));
-    }
-    Ok(view.get::<Completions>(&id)?.map(|row| InvocationDetails {
-        id,
-        status: "completed",
-        target: row.target.unwrap_or_default(),
-        created_at: Millis(row.created_at),
-        modified_at: Millis(row.completed_at),
-        completed_at: Some(Millis(row.completed_at)),
-        attempt: 0,
-        failures: 0,
-        last_failure: None,
-        outcome: row.outcome,
-        idempotency_key: row.idempotency_key,
-        invoked_by: InvocationId::from_bytes(&row.invoked_by),
-        journal: Vec::new(),
-        next_retry_at: None,
-        scheduled_at: None,
     }))
 }
 

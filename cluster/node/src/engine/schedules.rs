@@ -1,5 +1,7 @@
 //! Schedules: create, look at, pause, run, change, delete.
 
+use std::time::Duration;
+
 use abide_host::Refusal;
 use abide_model::command::{Body, ScheduleAction, ScheduleDefinition, ScheduleNext, ScheduleOrder};
 use abide_model::effect::Answer;
@@ -25,6 +27,9 @@ pub enum Declared {
     /// It was there already.
     Unchanged,
 }
+
+/// How long a triggered run may take to its partition before nobody waits for that any more.
+const DELIVERY_TIME: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Creates a schedule, or replaces the one of this name, which keeps its counters and stays paused if it is. With
@@ -128,7 +133,18 @@ impl Engine {
         let now = self.clock();
         let (id, invoke) = self.runner().run(&known, now, now)?;
         self.order_schedule(name, ScheduleAction::Trigger(invoke)).await?;
+        self.until_known(id).await?;
         Ok(id)
+    }
+
+    /// Waits until the partition of `id` has taken it: it travels there from the schedule's, and whoever triggered it may
+    /// ask for it next. Gives up after [`DELIVERY_TIME`]; then it is still on its way, or over and not kept.
+    async fn until_known(&self, id: InvocationId) -> Result<(), EngineError> {
+        let deadline = tokio::time::Instant::now() + DELIVERY_TIME;
+        while self.describe(id).await?.is_none() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(DELIVERY_TIME / 200).await;
+        }
+        Ok(())
     }
 
     /// Changes a schedule; it keeps its counters and stays paused if it is.
@@ -150,7 +166,7 @@ impl Engine {
     }
 
     fn runner(&self) -> Runner {
-        Runner::new(self.0.registry.clone(), self.0.retention_ms)
+        Runner::new(self.0.registry.clone(), self.0.retention)
     }
 
     async fn order_schedule(&self, name: &str, action: ScheduleAction) -> Result<(), EngineError> {

@@ -15,7 +15,7 @@ use abide_sdk::{Registry, UnknownTarget};
 use bytes::Bytes;
 
 use crate::date::rfc3339;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Retention};
 use crate::random;
 
 /// Headers of a run that the platform sets: the name of its schedule, and the time for which it runs.
@@ -25,12 +25,12 @@ pub(super) const PLATFORM_HEADERS: [&str; 2] = ["x-abide-schedule", "x-abide-sch
 pub(crate) struct Runner {
     registry: Registry,
     /// How long results are kept where the handler does not say.
-    retention_ms: u64,
+    retention: Retention,
 }
 
 impl Runner {
-    pub(crate) fn new(registry: Registry, retention_ms: u64) -> Self {
-        Self { registry, retention_ms }
+    pub(crate) fn new(registry: Registry, retention: Retention) -> Self {
+        Self { registry, retention }
     }
 
     /// The run of a schedule for the time `at`.
@@ -74,14 +74,15 @@ impl Runner {
             key: key.clone(),
             access: found.access as i32,
             form: found.form as i32,
+            workflow: descriptor.kind == Kind::Workflow,
         };
         let invoke = Invoke {
             id: Bytes::copy_from_slice(&id.to_bytes()),
             target: Some(target),
             input: input.clone(),
             headers,
-            retention_ms: options.retention.map_or(self.retention_ms, millis),
-            journal_retention_ms: options.journal_retention.map_or(0, millis),
+            retention_ms: options.retention.map_or(self.retention.completed_ms, millis),
+            journal_retention_ms: options.journal_retention.map_or(self.retention.journal_ms, millis),
             state_ttl_ms: options.state_ttl.map_or(0, millis),
             schedule: name.clone(),
             ..Invoke::default()

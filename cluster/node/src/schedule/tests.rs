@@ -30,8 +30,11 @@ impl Sweeper {
     async fn sweep(&self, _cx: &mut Flow) {}
 }
 
+const RETENTION: crate::engine::Retention =
+    crate::engine::Retention { completed_ms: 1_000, journal_ms: 0, workflow_ms: 1_000 };
+
 fn runner() -> Runner {
-    Runner::new(Registry::builder().bind::<Report>().bind::<Sweeper>().build(), 1_000)
+    Runner::new(Registry::builder().bind::<Report>().bind::<Sweeper>().build(), RETENTION)
 }
 
 fn nightly() -> Schedule {
