@@ -18,6 +18,8 @@ pub mod listener;
 pub mod metrics;
 pub mod node;
 pub mod shutdown;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 mod backend;
 mod date;

@@ -98,16 +98,18 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         Ok(self.read(partition, row)?.is_some())
     }
 
-    fn view(&self, partition: PartitionId) -> &abide_storage::Overlay<S> {
+    pub(super) fn view(&self, partition: PartitionId) -> &abide_storage::Overlay<S> {
         self.partitions[partition.0 as usize].partition.view()
     }
 
-    fn read<T>(&self, partition: PartitionId, result: Result<T, ReadError>) -> Result<T, Fatal> {
+    pub(super) fn read<T>(&self, partition: PartitionId, result: Result<T, ReadError>) -> Result<T, Fatal> {
         result.map_err(|source| PartitionError::State { partition, source }.into())
     }
 
     /// An effect of a committed command.
     pub(super) fn effect(&mut self, effect: Effect) {
+        #[cfg(feature = "testing")]
+        self.seen(&effect);
         match effect {
             Effect::Enqueued { object, work } => {
                 self.tell(work.id, HostEvent::Enqueued { object, work });

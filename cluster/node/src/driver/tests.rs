@@ -65,8 +65,13 @@ impl World {
         let host =
             Host::start(registry.clone(), handle.clone(), HostSettings { partitions, ..HostSettings::default() })
                 .unwrap();
-        let settings =
-            DriverSettings { partitions, overlay_bytes, checkpoint_interval: Duration::from_millis(50), attempts: 100 };
+        let settings = DriverSettings {
+            partitions,
+            overlay_bytes,
+            checkpoint_interval: Duration::from_millis(50),
+            attempts: 100,
+            checkpoints: CheckpointWriter::Thread,
+        };
         let mut driver = Driver::open(log.clone(), &state, settings, events, host.handle(), &registry).unwrap();
         let (ready, is_ready) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || driver.run(|| drop(ready)));
