@@ -71,8 +71,10 @@ mod transport;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use abide_host::Refusal;
@@ -269,6 +271,8 @@ struct Inner {
     advancing: Cell<u32>,
     /// The test ordered a crash.
     crash: Cell<bool>,
+    /// Who waits until nothing can happen without time passing.
+    settling: RefCell<Vec<Waker>>,
 }
 
 impl World {
@@ -289,9 +293,21 @@ impl World {
     /// run when it returns. Resolution: 1 ms.
     pub async fn advance(&self, span: Duration) {
         let _advancing = Advancing::begin(&self.inner.advancing);
-        tokio::time::sleep(span.max(Duration::from_millis(1))).await;
-        // What became due at the same moment as this await comes before what the test does next.
-        tokio::time::sleep(Duration::ZERO).await;
+        tokio::time::sleep(span).await;
+        self.settle().await;
+    }
+
+    /// Lets everything happen that can without time passing.
+    pub async fn settle(&self) {
+        let mut asked = false;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut asked, true) {
+                return Poll::Ready(());
+            }
+            self.inner.settling.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// The virtual time.
@@ -423,8 +439,8 @@ impl Inner {
     fn new(shared: Arc<Shared>, plan: Plan, epoch: Millis) -> Rc<Self> {
         let (registry, seed) = (plan.registry.clone(), plan.seed);
         let machine = RefCell::new(Machine::new(plan, Arc::clone(&shared)));
-        let (advancing, crash) = (Cell::new(0), Cell::new(false));
-        Rc::new(Self { shared, machine, registry, epoch, seed, advancing, crash })
+        let (advancing, crash, settling) = (Cell::new(0), Cell::new(false), RefCell::default());
+        Rc::new(Self { shared, machine, registry, epoch, seed, advancing, crash, settling })
     }
 }
 

@@ -46,6 +46,14 @@ pub(super) struct Machine {
     busy_until: Option<Instant>,
 }
 
+/// How a step ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stepped {
+    Done,
+    /// Another process runs.
+    Crashed,
+}
+
 /// One life of the node.
 struct Process {
     // Dropped in this order: what handlers say while they are dropped reaches nobody.
@@ -137,7 +145,7 @@ impl Machine {
         &self.process.as_ref().expect("a process runs until the world ends").driver
     }
 
-    /// Lets handlers run that can; wakes `cx` when more can.
+    /// Lets handlers run that can; wakes `cx` when more can. A new process has to be polled once.
     pub(super) fn run_handlers(&mut self, cx: &mut Context<'_>) {
         if let Some(process) = &mut self.process {
             // It is ready when no task is left, which only says that the host has stopped.
@@ -158,11 +166,15 @@ impl Machine {
     }
 
     /// One turn of the driver. A crash in it is followed by another process.
-    pub(super) fn step(&mut self) {
+    pub(super) fn step(&mut self) -> Stepped {
         self.busy_until = None;
-        let Some(process) = &mut self.process else { return };
-        if let Err(fatal) = process.driver.step() {
-            self.crash(&fatal.to_string());
+        let Some(process) = &mut self.process else { return Stepped::Done };
+        match process.driver.step() {
+            Ok(()) => Stepped::Done,
+            Err(fatal) => {
+                self.crash(&fatal.to_string());
+                Stepped::Crashed
+            }
         }
     }
 }

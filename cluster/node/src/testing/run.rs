@@ -16,7 +16,7 @@ use abide_model::id::Millis;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::machine::Plan;
+use super::machine::{Plan, Stepped};
 use super::shared::Shared;
 use super::{Crash, Inner, World, stuck};
 use crate::clock;
@@ -80,35 +80,42 @@ pub(super) fn run<T>(
 /// Carries the test to its end, or to where nothing can happen any more.
 async fn live<T>(inner: &Inner, turns_max: u64, body: impl Future<Output = T>) -> Result<T, String> {
     let mut body = pin!(body);
-    let alarm = Arc::new(Alarm { rung: AtomicBool::new(true), root: Mutex::new(None) });
-    let body_waker = Waker::from(Arc::clone(&alarm));
+    let (for_body, for_handlers) = (Alarm::new(), Alarm::new());
     let mut timer = pin!(sleep(Duration::ZERO));
     let mut stillness = Stillness::new();
+    // Polls in a row that found nothing to do.
+    let mut idle = 0;
     poll_fn(|cx| {
         inner.shared.set_root(cx.waker());
-        alarm.set_root(cx.waker());
-        if alarm.rung.swap(false, Ordering::Relaxed) {
+        idle += 1;
+        if let Some(waker) = for_body.take(cx) {
+            idle = 0;
             stillness.restart();
-            if let Poll::Ready(value) = body.as_mut().poll(&mut Context::from_waker(&body_waker)) {
+            if let Poll::Ready(value) = body.as_mut().poll(&mut Context::from_waker(&waker)) {
                 return Poll::Ready(Ok(value));
             }
         }
         let mut machine = inner.machine.borrow_mut();
         if inner.crash.take() {
             machine.crash("ordered by the test");
+            for_handlers.ring();
         }
-        machine.run_handlers(cx);
+        if let Some(waker) = for_handlers.take(cx) {
+            idle = 0;
+            machine.run_handlers(&mut Context::from_waker(&waker));
+        }
         let mut due = machine.time_to_step();
-        if let Some(wait) = due
-            && !wait.is_zero()
-        {
+        if let Some(wait) = due.filter(|wait| !wait.is_zero()) {
             timer.as_mut().reset(Instant::now() + wait);
             if timer.as_mut().poll(cx).is_ready() {
                 due = Some(Duration::ZERO);
             }
         }
         if due == Some(Duration::ZERO) {
-            machine.step();
+            idle = 0;
+            if machine.step() == Stepped::Crashed {
+                for_handlers.ring();
+            }
             stillness.turns += 1;
             if stillness.turns > turns_max && inner.advancing.get() == 0 {
                 return Poll::Ready(Err(stuck::report(machine.driver(), &stuck::Cause::Busy(turns_max))));
@@ -124,6 +131,14 @@ async fn live<T>(inner: &Inner, turns_max: u64, body: impl Future<Output = T>) -
             }
             stillness.rearm();
             cx.waker().wake_by_ref();
+        }
+        if !inner.settling.borrow().is_empty() {
+            // Tasks of the test have their turn between two polls, and may give the engine more to do.
+            if idle >= 2 {
+                inner.settling.take().into_iter().for_each(Waker::wake);
+            } else {
+                cx.waker().wake_by_ref();
+            }
         }
         Poll::Pending
     })
@@ -165,24 +180,37 @@ impl Stillness {
     }
 }
 
-/// Wakes the test: remembered, so that the loop polls it only when it was woken.
+/// A wake-up that is remembered, so that the loop polls only what was woken. Rings at the beginning.
 struct Alarm {
     rung: AtomicBool,
     root: Mutex<Option<Waker>>,
 }
 
 impl Alarm {
-    fn set_root(&self, waker: &Waker) {
-        let mut root = self.root.lock().unwrap_or_else(PoisonError::into_inner);
-        if !root.as_ref().is_some_and(|root| root.will_wake(waker)) {
-            *root = Some(waker.clone());
+    fn new() -> Arc<Self> {
+        Arc::new(Self { rung: AtomicBool::new(true), root: Mutex::new(None) })
+    }
+
+    fn ring(&self) {
+        self.rung.store(true, Ordering::Relaxed);
+    }
+
+    /// The waker to poll with, if it has rung since the last time.
+    fn take(self: &Arc<Self>, cx: &Context<'_>) -> Option<Waker> {
+        if !self.rung.swap(false, Ordering::Relaxed) {
+            return None;
         }
+        let mut root = self.root.lock().unwrap_or_else(PoisonError::into_inner);
+        if !root.as_ref().is_some_and(|root| root.will_wake(cx.waker())) {
+            *root = Some(cx.waker().clone());
+        }
+        Some(Waker::from(Arc::clone(self)))
     }
 }
 
 impl Wake for Alarm {
     fn wake(self: Arc<Self>) {
-        self.rung.store(true, Ordering::Relaxed);
+        self.ring();
         let root = self.root.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(root) = root {
             root.wake();
