@@ -82,7 +82,7 @@ use abide_model::command::Verb;
 use abide_model::effect::Answer;
 use abide_model::id::{AwakeableId, InvocationId, Millis, ObjectId};
 use abide_model::protocol::{Failure, SignalId, SignalResult, Value};
-use abide_sdk::{Client, Handlers, Object, Registry, RegistryBuilder, Service};
+use abide_sdk::{Client, Entity, Handlers, Registry, RegistryBuilder, Service};
 use serde::Serialize;
 
 pub use crate::engine::{EngineError, InvocationDetails};
@@ -328,7 +328,7 @@ impl World {
     /// # Panics
     /// When the stored fields do not fit `T`.
     #[must_use]
-    pub fn state<T: Object>(&self, key: &str) -> T {
+    pub fn state<T: Entity>(&self, key: &str) -> T {
         let object = ObjectId { service: T::NAME.to_owned(), key: key.to_owned() };
         let machine = self.inner.machine.borrow();
         let fields = machine.driver().state(&object).expect("the model disk can be read");
@@ -460,7 +460,7 @@ impl Drop for Advancing<'_> {
     }
 }
 
-/// What can go wrong in a world; everything is off at the beginning.
+/// What can go wrong in a world; everything is off at the beginning. What is switched on stays on over crashes.
 #[derive(Clone, Copy)]
 pub struct Faults<'a> {
     shared: &'a Shared,
@@ -472,9 +472,15 @@ impl Faults<'_> {
         self.shared.plan_crash(Crash { commit: self.shared.commits() + ahead, side });
     }
 
-    /// Every write of the log takes this long: what arrives meanwhile shares the next one. Zero is the beginning.
+    /// Every write of the log takes this long: what arrives meanwhile shares it. Zero at the beginning.
     pub fn slow_log(&self, latency: Duration) {
-        self.shared.set_log_latency(latency);
+        self.shared.set_log_latency(latency, latency);
+    }
+
+    /// Every write of the log takes a time of its own, up to `longest`, drawn from the seed in steps of 1 ms: each seed
+    /// brings other things together.
+    pub fn uneven_log(&self, longest: Duration) {
+        self.shared.set_log_latency(Duration::ZERO, longest);
     }
 
     /// This share of the messages between partitions is lost on the way, from 0.0 to below 1.0; they are sent again.

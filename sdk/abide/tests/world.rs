@@ -182,6 +182,15 @@ fn money_survives_a_bad_network_and_a_slow_disk() {
             world.faults().slow_log(Duration::from_millis(seed));
             move_money(world).await;
         });
+        bank().seed(seed).run(async |world| {
+            world.faults().uneven_log(Duration::from_millis(50));
+            for commit in 1..6 {
+                world
+                    .faults()
+                    .crash_at_commit(commit * (3 + seed), if commit % 2 == 0 { Side::Before } else { Side::After });
+            }
+            move_money(world).await;
+        });
     }
 }
 

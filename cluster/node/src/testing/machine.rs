@@ -156,12 +156,11 @@ impl Machine {
     /// Time to the next [`Machine::step`] that does something; `None` when only a new event can bring one about.
     pub(super) fn time_to_step(&mut self) -> Option<Duration> {
         let due = self.process.as_ref()?.driver.time_to_step()?;
-        let latency = self.shared.log_latency();
-        if !due.is_zero() || latency.is_zero() {
+        if !due.is_zero() {
             return Some(due);
         }
         let now = Instant::now();
-        let until = *self.busy_until.get_or_insert(now + latency);
+        let until = *self.busy_until.get_or_insert_with(|| now + self.shared.draw_log_latency());
         Some(until.saturating_duration_since(now))
     }
 

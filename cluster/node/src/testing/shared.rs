@@ -40,13 +40,14 @@ struct Faults {
     crashes: Vec<Crash>,
     /// Share of deliveries between partitions that are lost.
     loss: f64,
-    log_latency: Duration,
+    /// How long a write of the log takes: at least, and at most.
+    log_latency: (Duration, Duration),
 }
 
 impl Shared {
     pub(super) fn new(seed: u64, crashes: Vec<Crash>) -> Arc<Self> {
         let random = ChaCha8Rng::seed_from_u64(seed);
-        let faults = Faults { random, crashes, loss: 0.0, log_latency: Duration::ZERO };
+        let faults = Faults { random, crashes, loss: 0.0, log_latency: (Duration::ZERO, Duration::ZERO) };
         let trace = Trace::default();
         let inner = Inner { trace, faults, commits: 0, life: 0, engine: None, keys: 0, root: None };
         Arc::new(Self(Mutex::new(inner)))
@@ -86,12 +87,19 @@ impl Shared {
         self.inner().faults.loss = loss;
     }
 
-    pub(super) fn set_log_latency(&self, latency: Duration) {
-        self.inner().faults.log_latency = latency;
+    pub(super) fn set_log_latency(&self, least: Duration, most: Duration) {
+        self.inner().faults.log_latency = (least, most);
     }
 
-    pub(super) fn log_latency(&self) -> Duration {
-        self.inner().faults.log_latency
+    /// How long the next write of the log takes.
+    pub(super) fn draw_log_latency(&self) -> Duration {
+        let mut inner = self.inner();
+        let (least, most) = inner.faults.log_latency;
+        if least == most {
+            return least;
+        }
+        let span = u64::try_from((most - least).as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        least + Duration::from_millis(inner.faults.random.next_u64() % span)
     }
 
     /// Another process begins; returns its number.
