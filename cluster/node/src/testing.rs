@@ -1,63 +1,20 @@
 //! Tests of handlers against the real engine, in memory, with a virtual clock and one seed.
 //!
 //! A [`World`] is a node without sockets, threads and files: the same driver, partitions, rules and handler host, on one
-//! thread, over model disks. Time is virtual: it stands still while anything can run, and jumps to the next timer when
-//! nothing can. A flow that sleeps for a month is tested in a millisecond, and the same seed gives the same run, line
-//! for line.
+//! thread, over model disks. How to use it is told at `abide::testing`, which offers these items to programs.
 //!
-//! ```
-//! # extern crate abide_sdk as abide;
-//! use abide::prelude::*;
-//! use abide_node::testing::World;
+//! | file | what it is |
+//! |---|---|
+//! | `run` | the loop: test, handlers and driver in turn; finds out that nothing can happen any more |
+//! | `machine` | the simulated computer: two disks, and on them one process after the other |
+//! | `disk` | the log, with a crash at a chosen sync |
+//! | `transport` | the client that repeats what was not answered |
+//! | `crashes` | a test again and again, with a crash at every commit |
+//! | `shared` | what they share: trace, faults, the way into the process that runs |
+//! | `trace`, `stuck`, `seed` | what a failing test prints |
 //!
-//! #[object]
-//! struct Account {
-//!     balance: i64,
-//! }
-//!
-//! #[handlers]
-//! impl Account {
-//!     fn deposit(&mut self, _cx: &mut Turn, amount: i64) -> i64 {
-//!         self.balance += amount;
-//!         self.balance
-//!     }
-//!
-//!     async fn pay_out(&mut self, cx: &mut Flow, amount: i64) -> Result<(), Terminal> {
-//!         self.balance -= amount;
-//!         cx.sleep(Duration::from_secs(30 * 24 * 60 * 60)).await?;
-//!         cx.run("pay", || async { Ok(()) }).await
-//!     }
-//! }
-//!
-//! # fn main() {
-//! World::builder().bind::<Account>().run(async |world| {
-//!     let account = world.client().object::<Account>("alice");
-//!     account.deposit(100).await.unwrap();
-//!     let sent = account.pay_out(30).send().await.unwrap();
-//!     world.advance(Duration::from_secs(60)).await;
-//!     assert_eq!(world.invocation(sent.id).unwrap().status, "suspended");
-//!     world.advance(Duration::from_secs(30 * 24 * 60 * 60)).await;
-//!     assert_eq!(world.invocation(sent.id).unwrap().status, "completed");
-//!     assert_eq!(world.state::<Account>("alice").balance, 70);
-//! });
-//! # }
-//! ```
-//!
-//! **Time.** Awaiting a result moves time as far as needed: through retries, sleeps and timers, and no further.
-//! [`World::advance`] moves it by a given span; everything that becomes due on the way happens, in order. A test that
-//! awaits something that can never come fails, and says what is blocked. Code under test that reads the clock or sleeps by
-//! tokio's functions follows the virtual time; the functions of the standard library do not. Real I/O has no place in a
-//! world: while it is waited for, time runs away.
-//!
-//! **Crashes.** [`crash_at_every_commit`] runs a test with a crash at every place where one can hurt. The world's client
-//! gives every request an idempotency key, except plain reads, and repeats it when its answer was lost: calls of the test
-//! are executed exactly once and its awaits survive. What steps ([`abide_sdk::Flow::run`]) do outside the world can happen
-//! twice, as in life; their results are recorded once. As every result is therefore kept, a result can be asked for until
-//! [`WorldBuilder::retention`] is over.
-//!
-//! **When a test fails**, the trace is printed: every durable command and every effect with its virtual time; and the seed.
-//! `ABIDE_SEED=… cargo test …` runs it again in exactly the same way, as far as the code under test has no randomness of
-//! its own (such as the order of a `HashMap`, or `tokio::select!` without `biased`).
+//! Time is tokio's, paused ([`crate::clock`] follows it); randomness comes from the seed (`random` is reseeded for
+//! every process). Nothing else of the engine knows that it is in a world.
 
 mod crashes;
 mod disk;
@@ -305,6 +262,7 @@ impl World {
                 return Poll::Ready(());
             }
             self.inner.settling.borrow_mut().push(cx.waker().clone());
+            self.inner.shared.wake();
             Poll::Pending
         })
         .await;
@@ -394,10 +352,10 @@ impl World {
     }
 
     /// Lets the process die now, with everything in its memory and whatever is not durable. Another one has started when
-    /// this returns.
+    /// this returns, and has done what it can without time passing.
     pub async fn crash(&self) {
         self.inner.crash.set(true);
-        tokio::task::yield_now().await;
+        self.settle().await;
     }
 
     /// What can go wrong, to be switched on.

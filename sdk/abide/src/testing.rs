@@ -57,6 +57,20 @@
 //! # }
 //! ```
 //!
-//! What time, crashes, seeds and the trace mean is told at [`abide_node::testing`], whose items these are.
+//! **Time.** Awaiting a result moves time as far as needed: through retries, sleeps and timers, and no further.
+//! [`World::advance`] moves it by a given span; everything that becomes due on the way happens, in order. A test that
+//! awaits something that can never come fails, and says what is blocked. Code under test that reads the clock or sleeps by
+//! tokio's functions follows the virtual time; the functions of the standard library do not. Real I/O has no place in a
+//! world: while it is waited for, time runs away.
+//!
+//! **Crashes.** [`crash_at_every_commit`] runs a test with a crash at every place where one can hurt. The world's client
+//! gives every request an idempotency key, except plain reads, and repeats it when its answer was lost: calls of the test
+//! are executed exactly once and its awaits survive. What steps ([`Flow::run`](crate::Flow::run)) do outside the world can happen
+//! twice, as in life; their results are recorded once. As every result is therefore kept, a result can be asked for until
+//! [`WorldBuilder::retention`] is over.
+//!
+//! **When a test fails**, the trace is printed: every durable command and every effect with its virtual time; and the seed.
+//! `ABIDE_SEED=… cargo test …` runs it again in exactly the same way, as far as the code under test has no randomness of
+//! its own (such as the order of a `HashMap`, or `tokio::select!` without `biased`).
 
 pub use abide_node::testing::*;

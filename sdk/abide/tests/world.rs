@@ -1,4 +1,5 @@
 //! The test world, tried on a bank.
+#![allow(clippy::unwrap_used, reason = "a test may panic, also in its helpers")]
 
 use std::collections::BTreeMap;
 use std::panic::catch_unwind;
@@ -167,6 +168,27 @@ fn money_survives_a_crash_at_every_commit() {
     let runs = runs.load(Ordering::Relaxed);
     eprintln!("{runs} runs took {:?}", began.elapsed());
     assert!(runs > 20, "{runs} runs");
+}
+
+/// Calls of one key that overtake each other's commits: each counts once, whatever crashes.
+#[test]
+fn concurrent_calls_count_once() {
+    let build = || bank().seed(5);
+    Crashes::new().again_within(1).run(build, async |world| {
+        world.faults().uneven_log(Duration::from_millis(20));
+        let account = || world.client().object::<Account>("hot");
+        let mut calls: Vec<_> = (0..10).map(|_| tokio::spawn(account().deposit(1).into_future())).collect();
+        let saving = account().save(100).send().await.unwrap();
+        calls.extend((0..10).map(|_| tokio::spawn(account().transfer(("cold".into(), 1)).into_future())));
+        for call in calls {
+            call.await.unwrap().unwrap();
+        }
+        world.client().invocation(saving.id).attach::<()>().await.unwrap();
+        world.advance(Duration::from_secs(10)).await;
+        let balances = ["hot", "cold"].map(|key| world.state::<Account>(key).balance);
+        assert_eq!(balances, [100, 10]);
+        assert!(world.unfinished().is_empty(), "{:?}", world.unfinished());
+    });
 }
 
 #[test]

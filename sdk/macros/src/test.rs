@@ -89,3 +89,53 @@ fn value(input: ParseStream<'_>) -> Result<Expr> {
     input.parse::<Token![=]>()?;
     input.parse()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(options: TokenStream, item: TokenStream) -> String {
+        expand(options, item).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn options_become_calls_of_the_builder() {
+        let options = quote!(bind(Account, Mailer), world = bank(), seed = 7, crash_at_every_commit);
+        let written = expand(
+            options,
+            quote!(
+                async fn pays(world: World) {}
+            ),
+        )
+        .unwrap()
+        .to_string();
+        let expected = quote!(bank().bind::<Account>().bind::<Mailer>().seed(7)).to_string();
+        assert!(written.contains(&expected) && written.contains("crash_at_every_commit (||"), "{written}");
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let test = quote!(
+            async fn pays(world: World) {}
+        );
+        assert!(refused(quote!(binds(Account)), test).contains("known are `bind(Type, …)`"));
+        assert!(
+            refused(
+                quote!(),
+                quote!(
+                    fn pays(world: World) {}
+                )
+            )
+            .contains("is async")
+        );
+        assert!(
+            refused(
+                quote!(),
+                quote!(
+                    async fn pays() {}
+                )
+            )
+            .contains("takes the world alone")
+        );
+    }
+}

@@ -10,36 +10,6 @@ use super::{Crash, Side, World, WorldBuilder, seed};
 ///
 /// # Panics
 /// When the test fails, with the seed, the commit and the side.
-///
-/// ```
-/// # extern crate abide_sdk as abide;
-/// use abide::prelude::*;
-/// use abide_node::testing::{World, crash_at_every_commit};
-///
-/// #[object]
-/// struct Counter {
-///     value: i64,
-/// }
-///
-/// #[handlers]
-/// impl Counter {
-///     fn add(&mut self, _cx: &mut Turn, amount: i64) -> i64 {
-///         self.value += amount;
-///         self.value
-///     }
-/// }
-///
-/// # fn main() {
-/// crash_at_every_commit(
-///     || World::builder().bind::<Counter>(),
-///     async |world| {
-///         let counter = world.client().object::<Counter>("a");
-///         assert_eq!(counter.add(2).await.unwrap(), 2);
-///         assert_eq!(counter.add(3).await.unwrap(), 5);
-///     },
-/// );
-/// # }
-/// ```
 pub fn crash_at_every_commit(build: impl Fn() -> WorldBuilder, test: impl AsyncFn(World)) {
     Crashes::new().run(build, test);
 }
