@@ -20,6 +20,8 @@ pub mod metrics;
 pub mod node;
 pub mod schedule;
 pub mod shutdown;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 mod backend;
 mod date;

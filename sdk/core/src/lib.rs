@@ -84,6 +84,8 @@ pub use turn::{OutgoingSend, Read, Turn, TurnStart};
 /// The path by which the macros find [`macro_support`], here and in crates that re-export this one as `__private`.
 #[doc(hidden)]
 pub mod __private {
+    pub use abide_macros::test;
+
     pub use crate::macro_support;
 }
 

@@ -115,6 +115,8 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
 
     /// An effect of a committed command.
     pub(super) fn effect(&mut self, effect: Effect) {
+        #[cfg(feature = "testing")]
+        self.seen(&effect);
         match effect {
             Effect::Enqueued { object, work } => {
                 self.tell(work.id, HostEvent::Enqueued { object, work });

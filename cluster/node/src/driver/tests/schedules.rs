@@ -15,7 +15,7 @@ use crate::schedule::{Schedule, ScheduleChange, ScheduleDetails, When, order};
 const MINUTE: u64 = 60_000;
 
 fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread().build().unwrap()
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
 }
 
 fn ticking(name: &str, key: &str) -> Schedule {
