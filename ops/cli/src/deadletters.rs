@@ -8,7 +8,7 @@ use crate::api::Path;
 use crate::error::CliError;
 use crate::table::{self, Column, Field};
 use crate::target;
-use crate::text::{Style, Tone, failure, field, first, show};
+use crate::text::{Style, Tone, failure, field, show};
 use crate::{Context, Page, rest};
 
 /// The commands.
@@ -32,6 +32,9 @@ pub(crate) enum Command {
     Redrive {
         #[command(flatten)]
         chosen: Chosen,
+        /// Of a service's, take at most so many.
+        #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        limit: u32,
     },
     /// Forget them.
     Drop {
@@ -101,21 +104,25 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<(), CliError> {
             let document = context.admin.get(&letter.path())?;
             context.output.result(&document, |style| describe(&letter.shown(), &document, style))
         }
-        Command::Redrive { chosen: Chosen { service: Some(service), .. } } => {
+        Command::Redrive { chosen: Chosen { service: Some(service), .. }, limit } => {
             context.output.confirm(&format!("Send all dead letters of {service} again?"))?;
-            let path = Path::of(["deadletters", &service, "redrive"]);
+            let path = Path::of(["deadletters", &service, "redrive"]).with("limit", Some(limit));
             let answer = context.admin.json(&Method::POST, &path, None)?;
             let failed = answer["failed"].as_array().map_or(0, Vec::len);
-            let sent = answer["succeeded"].as_array().map_or_else(|| number(&answer), Vec::len);
+            let sent = answer["succeeded"].as_array().map_or(0, Vec::len);
             context.output.result(&answer, |_| format!("{sent} sent again\n"))?;
+            for letter in answer["failed"].as_array().into_iter().flatten() {
+                let reason = field(letter, "error").unwrap_or_default();
+                context.output.note(&format!("{}: {reason}", place(letter)));
+            }
             if answer["more"] == true {
                 context.output.note("There are more; run the same command again for the next ones.");
             }
             if failed > 0 { Err(CliError::Partly { failed, total: failed + sent }) } else { Ok(()) }
         }
-        Command::Redrive { chosen: Chosen { letters, .. } } => each(context, &letters, |letter| {
+        Command::Redrive { chosen: Chosen { letters, .. }, .. } => each(context, &letters, |letter| {
             let answer = context.admin.json(&Method::POST, &letter.redrive(), None)?;
-            Ok(first(&answer, &["new_invocation_id", "invocation_id"]))
+            Ok(field(&answer, "new_invocation_id"))
         }),
         Command::Drop { letters } => {
             let question = match letters.as_slice() {
@@ -128,10 +135,9 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<(), CliError> {
     }
 }
 
-/// How many an answer that only counts tells.
-fn number(answer: &Value) -> usize {
-    let told = ["redriven", "succeeded", "matched"].iter().find_map(|name| answer[*name].as_u64());
-    told.and_then(|told| usize::try_from(told).ok()).unwrap_or(0)
+/// Its address, as a document tells it.
+fn place(letter: &Value) -> String {
+    ["service", "partition", "seq"].map(|part| show(&letter[part])).join("/")
 }
 
 /// Does the same to each; what it returns is the invocation that came of it.
@@ -170,8 +176,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 fn list(document: &Value, style: &Style) -> String {
-    let letters = document["deadletters"].as_array().or_else(|| document["letters"].as_array());
-    let letters = letters.map(Vec::as_slice).unwrap_or_default();
+    let letters = document["deadletters"].as_array().map(Vec::as_slice).unwrap_or_default();
     if letters.is_empty() {
         return format!("There are no dead letters.\n{}", rest(document, style));
     }
@@ -180,17 +185,13 @@ fn list(document: &Value, style: &Style) -> String {
 }
 
 fn row(letter: &Value, style: &Style) -> Vec<Field> {
-    let id = field(letter, "id").unwrap_or_else(|| {
-        let service = first(letter, &["service", "target_service_name"]).unwrap_or_default();
-        format!("{service}/{}/{}", show(&letter["partition"]), show(&letter["seq"]))
-    });
     vec![
-        id.into(),
+        place(letter).into(),
         target::of(letter).into(),
         style.time_of(letter, "failed_at").into(),
-        first(letter, &["attempt", "attempts"]).into(),
+        field(letter, "attempt").into(),
         failure(&letter["failure"]).into(),
-        first(letter, &["invocation_id", "invocation"]).into(),
+        field(letter, "invocation_id").into(),
     ]
 }
 
@@ -205,11 +206,14 @@ fn describe(shown: &str, letter: &Value, style: &Style) -> String {
     line("failure", failure(&letter["failure"]).map(|text| style.paint(Tone::Bad, &text)));
     line("failed", style.time_of(letter, "failed_at"));
     line("created", style.time_of(letter, "created_at"));
-    line("attempts", first(letter, &["attempt", "attempts"]));
-    line("invocation", first(letter, &["invocation_id", "invocation"]));
-    line("invoked by", first(letter, &["invoked_by_id", "invoked_by"]));
-    line("headers", field(letter, "headers").filter(|headers| headers != "{}" && headers != "[]"));
+    line("attempts", field(letter, "attempt"));
+    line("invocation", field(letter, "invocation_id"));
+    line("invoked by", field(letter, "invoked_by_id"));
+    let headers = letter["headers"].as_array().into_iter().flatten();
+    let headers = headers.map(|header| format!("{}={}", show(&header["key"]), show(&header["value"])));
+    line("headers", Some(headers.collect::<Vec<_>>().join(", ")));
     line("input", field(letter, "input"));
+    line("input", field(letter, "input_base64").map(|bytes| format!("base64 {bytes}")));
     out
 }
 
@@ -230,7 +234,7 @@ mod tests {
         json!({
             "service": "Mail", "partition": "p3", "seq": 12, "target": "Mail/send", "invocation_id": "inv_1a",
             "failure": {"code": 500, "message": "no such address"}, "failed_at": "2026-05-01T11:00:00Z", "attempt": 70,
-            "input": {"to": "x"},
+            "input": "{\"to\":\"x\"}", "headers": [{"key": "x", "value": "1"}],
         })
     }
 
@@ -247,6 +251,8 @@ mod tests {
 
     #[test]
     fn a_description_has_the_input() {
-        assert!(describe("Mail/p3/12", &letter(), &style()).ends_with("  input       {\"to\":\"x\"}\n"));
+        assert!(
+            describe("Mail/p3/12", &letter(), &style()).ends_with("  headers     x=1\n  input       {\"to\":\"x\"}\n")
+        );
     }
 }

@@ -104,12 +104,16 @@ fn describe(service: &Value, style: &Style) -> String {
     }
     for (title, name) in [
         ("public", "public"),
+        ("version", "version"),
         ("deployment", "deployment_id"),
         ("revision", "revision"),
         ("results are kept", "idempotency_retention"),
         ("workflows are kept", "workflow_completion_retention"),
         ("journals are kept", "journal_retention"),
         ("state is kept", "state_ttl"),
+        ("rate", "rate"),
+        ("rate per key", "key_rate"),
+        ("concurrency", "concurrency"),
         ("suspends after", "inactivity_timeout"),
         ("aborts after", "abort_timeout"),
     ] {

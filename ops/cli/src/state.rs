@@ -152,7 +152,12 @@ fn patch(context: &Context, object: &Object, body: &Value, told: &str) -> Result
 fn done(context: &Context, object: &Object, answer: &Value, told: &str) -> Result<(), CliError> {
     let document =
         if answer.is_null() { json!({ "service": object.service, "key": object.key }) } else { answer.clone() };
-    context.output.result(&document, |_| format!("{}: {told}\n", object.shown()))
+    context.output.result(&document, |_| match (answer["applied"].as_bool(), field(answer, "invocation_id")) {
+        (Some(false), Some(id)) => {
+            format!("{}: accepted as {id}; it waits for the handlers before it\n", object.shown())
+        }
+        _ => format!("{}: {told}\n", object.shown()),
+    })
 }
 
 /// Fields of the command line, over those of the file.
@@ -185,27 +190,14 @@ fn read(file: &str) -> Result<String, CliError> {
     read.map(|()| text).map_err(|error| CliError::Local(format!("cannot read {file}: {error}")))
 }
 
-const KEYS: &[Column] = &[
-    Column::new("KEY").shrinks(20),
-    Column::new("FIELDS").optional(2).right(),
-    Column::new("BYTES").optional(3).right(),
-    Column::new("QUEUED").optional(1).right(),
-    Column::new("EXPIRES").optional(4),
-];
+const KEYS: &[Column] = &[Column::new("KEY").shrinks(20)];
 
 fn keys(document: &Value, style: &Style) -> String {
     let keys = document["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
     if keys.is_empty() {
         return format!("No keys have state.\n{}", rest(document, style));
     }
-    let rows: Vec<Vec<Field>> = keys
-        .iter()
-        .map(|key| {
-            let name = if key.is_object() { show(&key["key"]) } else { show(key) };
-            let of = |name: &str| Field::from(field(key, name));
-            vec![name.into(), of("fields"), of("bytes"), of("queued"), style.time_of(key, "expires_at").into()]
-        })
-        .collect();
+    let rows: Vec<Vec<Field>> = keys.iter().map(|key| vec![show(key).into()]).collect();
     table::render(KEYS, &rows, style) + &rest(document, style)
 }
 
@@ -222,10 +214,15 @@ fn describe(object: &str, state: &Value, style: &Style) -> String {
             out.push_str(&format!("  {label:<9}{value}\n"));
         }
     }
-    let fields = state["fields"].as_object().filter(|fields| !fields.is_empty());
-    let Some(fields) = fields else { return out + "It has no state.\n" };
-    let rows: Vec<Vec<Field>> =
-        fields.iter().map(|(name, value)| vec![clean(name).into(), clean(&value.to_string()).into()]).collect();
+    let members = |name: &str| state[name].as_object().into_iter().flatten();
+    let mut rows: Vec<Vec<Field>> =
+        members("fields").map(|(name, value)| vec![clean(name).into(), clean(&value.to_string()).into()]).collect();
+    let binary =
+        members("binary").map(|(name, value)| vec![clean(name).into(), format!("base64 {}", show(value)).into()]);
+    rows.extend(binary);
+    if rows.is_empty() {
+        return out + "It has no state.\n";
+    }
     out.push('\n');
     out.push_str(&table::render(FIELDS, &rows, style));
     out
@@ -260,10 +257,20 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_names_or_objects() {
-        assert_eq!(keys(&json!({"keys": ["a", "b"]}), &PLAIN), "KEY\na\nb\n");
-        let told = json!({"keys": [{"key": "a", "fields": 2, "queued": 1}], "next": "n"});
-        assert_eq!(keys(&told, &PLAIN), "KEY  FIELDS  QUEUED\na         2       1\nThere are more: --after n\n");
+    fn keys_are_a_list() {
+        assert_eq!(
+            keys(&json!({"keys": ["a", "b\u{7}"], "next": "n"}), &PLAIN),
+            "KEY\na\nb\\u{7}\nThere are more: --after n\n"
+        );
         assert_eq!(keys(&json!({"keys": []}), &PLAIN), "No keys have state.\n");
+    }
+
+    #[test]
+    fn what_is_not_json_is_shown_too() {
+        let state = json!({"version": "1.2", "queued": 3, "fields": {}, "binary": {"raw": "AAE="}});
+        assert_eq!(
+            describe("A/k", &state, &PLAIN),
+            "A/k\n  version  1.2\n  queued   3\n\nFIELD  VALUE\nraw    base64 AAE=\n"
+        );
     }
 }

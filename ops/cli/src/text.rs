@@ -75,14 +75,26 @@ impl Style {
     pub(crate) fn time_of(&self, value: &Value, name: &str) -> Option<String> {
         self.time(&value[name])
     }
+
+    /// A time at which something is to happen: as [`Self::time`], and `now` once it has come.
+    pub(crate) fn due(&self, value: &Value, name: &str) -> Option<String> {
+        let shown = self.time_of(value, name)?;
+        Some(if shown.ends_with(" ago") { "now".to_owned() } else { shown })
+    }
+
+    /// How long ago the field `name` of `value` is, for a narrow column: `3m32s`, or the date.
+    pub(crate) fn age(&self, value: &Value, name: &str) -> Option<String> {
+        let shown = self.time_of(value, name)?;
+        Some(shown.strip_suffix(" ago").map_or_else(|| shown.clone(), |age| age.replace(' ', "")))
+    }
 }
 
-/// A duration in its two largest units.
+/// A duration in its largest unit, and the next one below while that says something.
 pub(crate) fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
     let two = |large: u64, unit: &str, small: u64, sub: &str| {
-        if small == 0 { format!("{large}{unit}") } else { format!("{large}{unit} {small}{sub}") }
+        if small == 0 || large >= 10 { format!("{large}{unit}") } else { format!("{large}{unit} {small}{sub}") }
     };
     if days > 0 {
         two(days, "d", hours % 24, "h")
@@ -196,6 +208,16 @@ mod tests {
         assert_eq!(style(true).time(&json!("2026-05-01T11:59:58.5Z")).unwrap(), "2026-05-01T11:59:58.500Z");
         assert_eq!(style(true).time(&json!(1_777_636_800_000_u64)).unwrap(), "2026-05-01T12:00:00.000Z");
         assert_eq!(style(false).time(&Value::Null), None);
+    }
+
+    #[test]
+    fn ages_are_narrow_and_what_is_due_is_now() {
+        let row = json!({"at": "2026-05-01T11:56:28Z", "then": "2026-05-01T12:00:04Z"});
+        assert_eq!(style(false).age(&row, "at").unwrap(), "3m32s");
+        assert_eq!(style(true).age(&row, "at").unwrap(), "2026-05-01T11:56:28.000Z");
+        assert_eq!(style(false).due(&row, "at").unwrap(), "now");
+        assert_eq!(style(false).due(&row, "then").unwrap(), "in 4s");
+        assert_eq!(style(false).due(&row, "none"), None);
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! One invocation as a block of text: what, where, since when, why it waits, what failed, its journal.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::list::{completion_failure, scheduled_at, status, tries};
 use crate::table::{self, Column, Field};
 use crate::target;
-use crate::text::{Style, Tone, count, failure, field, first, show};
+use crate::text::{Style, Tone, count, failure, field, first, shorten, show, span};
 
-const LABEL: usize = 17;
+/// Longest value that is shown.
+const VALUE_MAX: usize = 200;
 
 /// The block.
 pub(super) fn render(invocation: &Value, style: &Style) -> String {
@@ -21,7 +24,7 @@ fn head(invocation: &Value, style: &Style) -> String {
     let mut out = format!("{}\n", style.paint(Tone::Strong, &show(&invocation["id"])));
     let mut line = |label: &str, value: Option<String>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
-            out.push_str(&format!("  {label:<LABEL$}{value}\n"));
+            out.push_str(&format!("  {label:<17}{value}\n"));
         }
     };
     let at = |name: &str| style.time_of(invocation, name);
@@ -30,99 +33,123 @@ fn head(invocation: &Value, style: &Style) -> String {
     line("status", Some(style.paint(tone, &word)));
     line("why", why(invocation, style));
     line("last failure", failure(&invocation["last_failure"]).map(|text| style.paint(Tone::Bad, &text)));
-    line("ended with", completion_failure(invocation).map(|text| style.paint(Tone::Bad, &text)));
+    line("failure", completion_failure(invocation).map(|text| style.paint(Tone::Bad, &text)));
     line("result", result(invocation));
-    line("next retry", at("next_retry_at"));
-    line("starts", scheduled_at(invocation, style));
     line("created", at("created_at"));
     line("changed", at("modified_at"));
     line("completed", at("completed_at"));
-    line("result kept until", ["expires_at", "completion_expiry_at"].iter().find_map(|name| at(name)));
-    line("journal until", at("journal_expires_at"));
+    line("result expires", at("expires_at"));
+    line("journal expires", at("journal_expires_at"));
     line("attempts", tries(invocation));
-    line("version", first(invocation, &["version", "pinned_deployment_version"]));
-    line("deployment", first(invocation, &["pinned_deployment_id", "deployment_id"]));
+    line("version", field(invocation, "version"));
+    line("deployment", field(invocation, "deployment_id"));
     line("idempotency key", field(invocation, "idempotency_key"));
+    line("invoked by", first(invocation, &["invoked_by_id", "invoked_by"]));
     line("schedule", field(invocation, "schedule"));
-    line("priority", field(invocation, "priority"));
-    line("invoked by", first(invocation, &["invoked_by_id", "invoked_by_target", "invoked_by"]));
-    line("repeats", first(invocation, &["restarted_from"]));
-    let chain = invocation["chain"].as_array().map(Vec::as_slice).unwrap_or_default();
-    line("for whom", Some(chain.iter().map(holder).collect::<Vec<_>>().join(" → ")));
-    line("waiting for it", invocation["sinks"].as_u64().filter(|sinks| *sinks > 0).map(|sinks| count(sinks, "caller")));
+    line("repeats", field(invocation, "restarted_from"));
+    line("on behalf of", Some(items(&invocation["chain"]).iter().map(holder).collect::<Vec<_>>().join(" → ")));
+    line(
+        "awaited by",
+        invocation["waiting_for_result"].as_u64().filter(|sinks| *sinks > 0).map(|sinks| count(sinks, "caller")),
+    );
     out
 }
 
+fn items(list: &Value) -> &[Value] {
+    list.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
 fn holder(holder: &Value) -> String {
-    first(holder, &["id", "invocation_id"])
-        .unwrap_or_else(|| if holder.is_object() { target::of(holder) } else { show(holder) })
+    let object = target::of(holder);
+    field(holder, "invocation_id").map_or_else(|| object.clone(), |id| format!("{object} ({id})"))
 }
 
 fn result(invocation: &Value) -> Option<String> {
     let outcome = &invocation["outcome"];
-    let succeeded = invocation["completion_result"] == "success" || outcome["result"] == "success";
-    let bytes = outcome["bytes"].as_u64().map(|bytes| count(bytes, "byte"));
+    if invocation["completion_result"] != "success" {
+        return None;
+    }
     let id = show(&invocation["id"]);
-    succeeded.then(|| match (field(outcome, "value"), bytes) {
-        (Some(value), _) => value,
-        (None, Some(bytes)) => format!("{bytes}; `abide invocations output {id}` prints it"),
-        (None, None) => format!("`abide invocations output {id}` prints it"),
+    let whole = || format!("`abide invocations output {id}` prints it");
+    Some(match (field(outcome, "value"), outcome["bytes"].as_u64()) {
+        (_, Some(0)) => "nothing".to_owned(),
+        (Some(value), _) if value.chars().count() <= VALUE_MAX => value,
+        (_, Some(bytes)) => format!("{}; {}", count(bytes, "byte"), whole()),
+        _ => whole(),
     })
 }
 
 /// Why it is not done yet, in a sentence.
 fn why(invocation: &Value, style: &Style) -> Option<String> {
-    let waits = || waiting(invocation).map(|what| format!("waits for {what}"));
     match invocation["status"].as_str()? {
         "scheduled" => Some(format!("its time has not come; it starts {}", scheduled_at(invocation, style)?)),
-        "pending" | "inboxed" | "ready" => Some(waits().unwrap_or_else(|| match &invocation["target_service_key"] {
+        "pending" => Some(match &invocation["target_service_key"] {
             Value::Null => "waits for its turn to start".to_owned(),
-            key => format!("waits in the mailbox of key {}", show(key)),
-        })),
-        "backing-off" => Some(match style.time_of(invocation, "next_retry_at") {
+            key => format!("waits in the mailbox of key {} for the ones before it", show(key)),
+        }),
+        "backing-off" => Some(match style.due(invocation, "next_retry_at") {
             Some(at) => format!("its last attempt failed; the next one is due {at}"),
             None => "its last attempt failed".to_owned(),
         }),
         "paused" => Some("no further attempts until it is resumed: `abide invocations resume`".to_owned()),
-        "suspended" => Some(waits().unwrap_or_else(|| "waits for something to happen".to_owned())),
-        "running" => waits(),
+        "suspended" => {
+            let awaited = awaited(invocation, style);
+            let something = || "something to happen".to_owned();
+            Some(format!(
+                "waits for {}",
+                awaited.into_iter().reduce(|all, one| format!("{all}, or {one}")).unwrap_or_else(something)
+            ))
+        }
         _ => None,
     }
 }
 
-/// What a suspended one waits for, as far as the server tells.
-fn waiting(invocation: &Value) -> Option<String> {
-    match first(invocation, &["waiting_for", "waiting", "wait"]) {
-        Some(text) => Some(text),
-        None => {
-            let completions = field(invocation, "suspended_waiting_for_completions");
-            let signals = field(invocation, "suspended_waiting_for_signals");
-            let parts: Vec<_> =
-                [completions.map(|ids| format!("completions {ids}")), signals.map(|ids| format!("signals {ids}"))]
-                    .into_iter()
-                    .flatten()
-                    .collect();
-            (!parts.is_empty()).then(|| parts.join(", "))
-        }
-    }
+/// The signal that asks for cancellation; everything waits for it.
+const CANCEL: u64 = 1;
+
+/// What a suspended one waits for: the journal's commands of which the completions are missing, and signals.
+fn awaited(invocation: &Value, style: &Style) -> Vec<String> {
+    let journal = items(&invocation["journal"]);
+    let completion = |id: &Value| {
+        // The command comes before its completion.
+        let command =
+            journal.iter().find(|entry| [&entry["completion_id"], &entry["invocation_id_completion_id"]].contains(&id));
+        command.map_or_else(
+            || format!("completion {}", show(id)),
+            |command| {
+                let what = first(command, &["type"]).unwrap_or_default();
+                let content = content(command, style);
+                [Some(what), field(command, "name"), content].into_iter().flatten().collect::<Vec<_>>().join(" ")
+            },
+        )
+    };
+    let mut out: Vec<_> = items(&invocation["suspended_waiting_for_completions"]).iter().map(completion).collect();
+    let signals = items(&invocation["suspended_waiting_for_signals"]).iter();
+    out.extend(
+        signals.filter(|signal| signal.as_u64() != Some(CANCEL)).map(|signal| format!("signal {}", show(signal))),
+    );
+    let named = items(&invocation["suspended_waiting_for_named_signals"]).iter();
+    out.extend(named.map(|name| format!("signal `{}`", show(name))));
+    out.into_iter().map(|text| shorten(&text, VALUE_MAX)).collect()
 }
 
 const ATTEMPTS: &[Column] = &[
     Column::new("WHEN"),
     Column::new("ATTEMPT").right(),
-    Column::new("AFTER").optional(2).shrinks(8),
-    Column::new("THEN").optional(1).shrinks(8),
+    Column::new("AFTER").optional(2),
+    Column::new("THEN").optional(1),
     Column::new("FAILURE").shrinks(20),
 ];
 
 fn attempts(invocation: &Value, style: &Style) -> String {
-    let attempts =
-        ["attempts", "attempt_history", "failed_attempts"].iter().find_map(|name| invocation[*name].as_array());
-    let Some(attempts) = attempts.filter(|attempts| !attempts.is_empty()) else { return String::new() };
-    let total = ["attempts_failed", "failed_attempts_total"].iter().find_map(|name| invocation[*name].as_u64());
+    let attempts = items(&invocation["attempts"]);
+    if attempts.is_empty() {
+        return String::new();
+    }
     let shown = attempts.len() as u64;
-    let mut title = count(total.unwrap_or(shown).max(shown), "failed attempt");
-    if total.is_some_and(|total| total > shown) {
+    let total = invocation["attempts_failed"].as_u64().unwrap_or(shown);
+    let mut title = count(total.max(shown), "failed attempt");
+    if total > shown {
         title.push_str(&format!(", the last {shown} of them"));
     }
     let rows: Vec<_> = attempts.iter().map(|attempt| row_of_attempt(attempt, style)).collect();
@@ -130,62 +157,74 @@ fn attempts(invocation: &Value, style: &Style) -> String {
 }
 
 fn row_of_attempt(attempt: &Value, style: &Style) -> Vec<Field> {
-    let after = first(attempt, &["after_entry", "after_journal_entry_index"]).map(|entry| format!("entry {entry}"));
-    let after = after.or_else(|| attempt["journal_len"].as_u64()?.checked_sub(1).map(|last| format!("entry {last}")));
-    let next = match &attempt["next"] {
-        Value::Object(next) => next.iter().next().map(|(word, at)| match style.time(at) {
-            Some(at) => format!("{} {at}", show(&Value::from(word.as_str()))),
-            None => show(&Value::from(word.as_str())),
-        }),
-        word => Some(show(word)).filter(|word| !word.is_empty()),
+    let after = attempt["journal_size"].as_u64().and_then(|size| size.checked_sub(1));
+    let retry = attempt["next"]["retry_after_ms"].as_u64();
+    let then = match retry {
+        Some(ms) => Some(format!("retry after {}", span(Duration::from_millis(ms)))),
+        None => field(attempt, "next"),
     };
-    let next = next.or_else(|| style.time_of(attempt, "next_retry_at").map(|at| format!("retry {at}")));
-    let message = failure(&attempt["failure"]).or_else(|| failure(attempt));
     vec![
-        ["at", "failed_at", "time"].iter().find_map(|name| style.time_of(attempt, name)).into(),
+        style.time_of(attempt, "failed_at").into(),
         field(attempt, "attempt").into(),
-        after.into(),
-        next.into(),
-        message.into(),
+        after.map(|entry| format!("entry {entry}")).into(),
+        then.into(),
+        failure(&attempt["failure"]).into(),
     ]
 }
 
 const JOURNAL: &[Column] = &[
     Column::new("#").right(),
     Column::new("ENTRY").shrinks(8),
-    Column::new("NAME").optional(1).shrinks(8),
+    Column::new("NAME").optional(2).shrinks(8),
     Column::new("WHEN").optional(3),
-    Column::new("BYTES").optional(4).right(),
-    Column::new("VALUE").optional(2).shrinks(16),
+    Column::new("CONTENT").optional(1).shrinks(16),
 ];
 
-/// Longest value shown where there is no terminal to fit it to.
-const VALUE_MAX: usize = 200;
-
 fn journal(invocation: &Value, style: &Style) -> String {
-    let Some(entries) = invocation["journal"].as_array().filter(|entries| !entries.is_empty()) else {
+    let entries = items(&invocation["journal"]);
+    if entries.is_empty() {
         return String::new();
-    };
+    }
     let shown = entries.len() as u64;
-    let total = ["journal_len", "journal_size"].iter().find_map(|name| invocation[*name].as_u64()).unwrap_or(shown);
+    let total = invocation["journal_size"].as_u64().unwrap_or(shown).max(shown);
     let mut title = format!("journal of {total} {}", if total == 1 { "entry" } else { "entries" });
     if total > shown {
         title.push_str(&format!(", the first {shown}"));
     }
-    let rows: Vec<_> = entries.iter().enumerate().map(|(index, entry)| row_of_entry(index, entry, style)).collect();
+    let rows: Vec<_> = entries.iter().map(|entry| row_of_entry(entry, style)).collect();
     format!("\n{}\n{}", style.paint(Tone::Strong, &title), table::render(JOURNAL, &rows, style))
 }
 
-fn row_of_entry(index: usize, entry: &Value, style: &Style) -> Vec<Field> {
-    let value = first(entry, &["value", "result", "failure", "input", "argument", "target"]);
+fn row_of_entry(entry: &Value, style: &Style) -> Vec<Field> {
     vec![
-        field(entry, "index").unwrap_or_else(|| index.to_string()).into(),
-        first(entry, &["type", "entry_type", "entry"]).into(),
+        field(entry, "index").into(),
+        field(entry, "type").into(),
         field(entry, "name").into(),
         style.time_of(entry, "appended_at").into(),
-        field(entry, "bytes").into(),
-        value.map(|value| crate::text::shorten(&value, VALUE_MAX)).into(),
+        content(entry, style).into(),
     ]
+}
+
+/// What an entry says, in a line.
+fn content(entry: &Value, style: &Style) -> Option<String> {
+    let labelled = |label: &str, name: &str| field(entry, name).map(|value| format!("{label}{value}"));
+    let time = |label: &str, name: &str| Some(format!("{label}{}", style.time_of(entry, name)?));
+    let parts = [
+        field(entry, "target"),
+        field(entry, "key"),
+        labelled("promise ", "promise"),
+        labelled("signal ", "signal"),
+        field(entry, "awakeable_id"),
+        time("until ", "wake_up_at"),
+        time("at ", "invoke_at"),
+        field(entry, "invocation_id"),
+        field(entry, "keys"),
+        field(entry, "value"),
+        labelled("base64 ", "value_base64"),
+        failure(&entry["failure"]),
+    ];
+    let text = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
+    (!text.is_empty()).then(|| shorten(&text, VALUE_MAX))
 }
 
 #[cfg(test)]
@@ -207,10 +246,10 @@ mod tests {
             "next_retry_at": "2026-05-01T12:00:04Z", "last_failure": {"code": 500, "message": "bank is closed"},
             "idempotency_key": "tx-1", "invoked_by_id": "inv_1zzz",
             "attempts": [
-                {"attempt": 2, "at": "2026-05-01T11:59:50Z", "journal_len": 2, "failure": {"code": 500, "message": "no\nroute"},
-                 "next": {"retry": "2026-05-01T11:59:55Z"}},
-                {"attempt": 3, "at": "2026-05-01T11:59:55Z", "after_entry": 1, "code": 500, "message": "bank is closed",
-                 "next_retry_at": "2026-05-01T12:00:04Z"},
+                {"attempt": 2, "failed_at": "2026-05-01T11:59:50Z", "journal_size": 2, "failure": {"code": 500, "message": "no\nroute"},
+                 "next": {"retry_after_ms": 5000}},
+                {"attempt": 3, "failed_at": "2026-05-01T11:59:55Z", "journal_size": 2, "failure": {"code": 500, "message": "bank is closed"},
+                 "next": "pause"},
             ],
             "attempts_failed": 3,
             "journal": [
@@ -225,7 +264,6 @@ mod tests {
                status           backing-off\n  \
                why              its last attempt failed; the next one is due in 4s\n  \
                last failure     [500] bank is closed\n  \
-               next retry       in 4s\n  \
                created          1m ago\n  \
                changed          5s ago\n  \
                attempts         3\n  \
@@ -233,14 +271,41 @@ mod tests {
                invoked by       inv_1zzz\n\
              \n\
              3 failed attempts, the last 2 of them\n\
-             WHEN     ATTEMPT  AFTER    THEN          FAILURE\n\
-             10s ago        2  entry 1  retry 5s ago  [500] no\\nroute\n\
-             5s ago         3  entry 1  retry in 4s   [500] bank is closed\n\
+             WHEN     ATTEMPT  AFTER    THEN            FAILURE\n\
+             10s ago        2  entry 1  retry after 5s  [500] no\\nroute\n\
+             5s ago         3  entry 1  pause           [500] bank is closed\n\
              \n\
              journal of 2 entries\n\
-             #  ENTRY  NAME  WHEN     BYTES  VALUE\n\
-             0  Input        1m ago       7  \"IBAN\"\n\
-             1  Run    bank  59s ago     10\n"
+             #  ENTRY  NAME  WHEN     CONTENT\n\
+             0  Input        1m ago   \"IBAN\"\n\
+             1  Run    bank  59s ago\n"
+        );
+    }
+
+    #[test]
+    fn a_completed_one_tells_its_result() {
+        let told =
+            |outcome: Value| result(&json!({"id": "inv_1a", "completion_result": "success", "outcome": outcome}));
+        assert_eq!(told(json!({"bytes": 2, "value": "70"})).unwrap(), "70");
+        assert_eq!(told(json!({"bytes": 0, "value": ""})).unwrap(), "nothing");
+        let long = told(json!({"bytes": 999, "value": "x".repeat(999)})).unwrap();
+        assert_eq!(long, "999 bytes; `abide invocations output inv_1a` prints it");
+        assert_eq!(result(&json!({"id": "inv_1a", "completion_result": "failure"})), None);
+    }
+
+    #[test]
+    fn what_is_awaited_is_found_in_the_journal() {
+        let suspended = json!({
+            "status": "suspended", "suspended_waiting_for_completions": [3, 4, 9], "suspended_waiting_for_signals": [1, 17],
+            "suspended_waiting_for_named_signals": ["go"],
+            "journal": [
+                {"index": 1, "type": "Sleep", "completion_id": 3, "wake_up_at": "2026-05-01T12:01:00Z"},
+                {"index": 2, "type": "Call", "completion_id": 4, "target": "Bank/b/pay", "value": "1"},
+            ],
+        });
+        assert_eq!(
+            why(&suspended, &at_noon(None)).unwrap(),
+            "waits for Sleep until in 1m, or Call Bank/b/pay 1, or completion 9, or signal 17, or signal `go`"
         );
     }
 
@@ -248,16 +313,16 @@ mod tests {
     fn every_status_says_why() {
         let why = |invocation: Value| why(&invocation, &at_noon(None)).unwrap_or_default();
         assert!(why(json!({"status": "paused"})).contains("resume"));
-        assert_eq!(why(json!({"status": "pending", "target_service_key": "k"})), "waits in the mailbox of key k");
+        assert_eq!(
+            why(json!({"status": "pending", "target_service_key": "k"})),
+            "waits in the mailbox of key k for the ones before it"
+        );
         assert_eq!(why(json!({"status": "pending"})), "waits for its turn to start");
         assert_eq!(
-            why(json!({"status": "scheduled", "scheduled_at": "2026-05-01T12:01:00Z"})),
+            why(json!({"status": "scheduled", "scheduled_start_at": "2026-05-01T12:01:00Z"})),
             "its time has not come; it starts in 1m"
         );
-        assert_eq!(
-            why(json!({"status": "suspended", "suspended_waiting_for_completions": [1, 2]})),
-            "waits for completions [1,2]"
-        );
+        assert_eq!(why(json!({"status": "suspended"})), "waits for something to happen");
         assert_eq!(why(json!({"status": "completed"})), "");
     }
 }

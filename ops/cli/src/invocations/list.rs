@@ -11,8 +11,8 @@ use crate::text::{Style, Tone, failure, field, show};
 pub(super) const COLUMNS: &[Column] = &[
     Column::new("ID"),
     Column::new("STATUS"),
-    Column::new("TARGET").shrinks(12),
-    Column::new("CREATED").optional(1),
+    Column::new("TARGET").shrinks(16),
+    Column::new("AGE").optional(1),
     Column::new("TRIES").optional(3).right(),
     Column::new("DETAIL").optional(2).shrinks(24),
 ];
@@ -34,7 +34,7 @@ pub(super) fn row(invocation: &Value, style: &Style) -> Vec<Field> {
         field(invocation, "id").into(),
         Field::toned(status, tone),
         target::of(invocation).into(),
-        style.time_of(invocation, "created_at").into(),
+        style.age(invocation, "created_at").into(),
         tries(invocation).into(),
         detail(invocation, style).into(),
     ]
@@ -54,17 +54,17 @@ pub(super) fn status(invocation: &Value) -> (String, Tone) {
 }
 
 fn failed(invocation: &Value) -> bool {
-    invocation["completion_result"] == "failure" || invocation["outcome"]["result"] == "failure"
+    invocation["completion_result"] == "failure"
 }
 
 /// How a completed invocation failed.
 pub(super) fn completion_failure(invocation: &Value) -> Option<String> {
-    failure(&invocation["completion_failure"]).or_else(|| failure(&invocation["outcome"]["failure"]))
+    failure(&invocation["completion_failure"])
 }
 
 /// Attempts that were started.
 pub(super) fn tries(invocation: &Value) -> Option<String> {
-    ["attempt", "retry_count"].iter().find_map(|name| field(invocation, name)).filter(|tries| tries != "0")
+    field(invocation, "attempt").filter(|tries| tries != "0")
 }
 
 /// What is worth knowing about its status, in a line.
@@ -74,7 +74,7 @@ fn detail(invocation: &Value, style: &Style) -> Option<String> {
         "completed" => completion_failure(invocation),
         "scheduled" => scheduled_at(invocation, style).map(|at| format!("starts {at}")),
         "backing-off" => {
-            let next = style.time_of(invocation, "next_retry_at").map(|at| format!("retry {at}"));
+            let next = style.due(invocation, "next_retry_at").map(|at| format!("retry {at}"));
             Some([next, last].into_iter().flatten().collect::<Vec<_>>().join(": "))
         }
         _ => last,
@@ -83,7 +83,7 @@ fn detail(invocation: &Value, style: &Style) -> Option<String> {
 
 /// When a scheduled one starts.
 pub(super) fn scheduled_at(invocation: &Value, style: &Style) -> Option<String> {
-    ["scheduled_start_at", "scheduled_at"].iter().find_map(|name| style.time_of(invocation, name))
+    style.due(invocation, "scheduled_start_at")
 }
 
 #[cfg(test)]
@@ -99,7 +99,7 @@ mod tests {
             {"id": "inv_1bbb", "status": "completed", "target": "Account/bob/deposit", "created_at": "2026-05-01T11:00:00Z",
              "attempt": 1, "completion_result": "failure", "completion_failure": "[409 Conflict] too late"},
             {"id": "inv_1ccc", "status": "scheduled", "target_service_name": "Mail", "target_handler_name": "send",
-             "created_at": "2026-05-01T11:59:59Z", "scheduled_start_at": "2026-05-02T12:00:00Z", "retry_count": 0},
+             "created_at": "2026-05-01T11:59:59Z", "scheduled_start_at": "2026-05-02T12:00:00Z", "attempt": 0},
         ], "next": "p3.x"})
     }
 
@@ -112,10 +112,10 @@ mod tests {
     fn a_line_tells_why_it_waits() {
         assert_eq!(
             at(None),
-            "ID        STATUS       TARGET                 CREATED  TRIES  DETAIL\n\
-             inv_1aaa  backing-off  Account/alice/pay_out  3m ago       4  retry in 10s: [500] bank\\u{1b}[2J is closed\n\
-             inv_1bbb  failed       Account/bob/deposit    1h ago       1  [409 Conflict] too late\n\
-             inv_1ccc  scheduled    Mail/send              1s ago          starts in 1d\n\
+            "ID        STATUS       TARGET                 AGE  TRIES  DETAIL\n\
+             inv_1aaa  backing-off  Account/alice/pay_out  3m       4  retry in 10s: [500] bank\\u{1b}[2J is closed\n\
+             inv_1bbb  failed       Account/bob/deposit    1h       1  [409 Conflict] too late\n\
+             inv_1ccc  scheduled    Mail/send              1s          starts in 1d\n\
              There are more: --after p3.x\n"
         );
     }
@@ -123,11 +123,11 @@ mod tests {
     #[test]
     fn narrow_terminals_keep_ids() {
         assert_eq!(
-            at(Some(50)),
-            "ID        STATUS       TARGET              CREATED\n\
-             inv_1aaa  backing-off  Account/alice/pay…  3m ago\n\
-             inv_1bbb  failed       Account/bob/depos…  1h ago\n\
-             inv_1ccc  scheduled    Mail/send           1s ago\n\
+            at(Some(44)),
+            "ID        STATUS       TARGET            AGE\n\
+             inv_1aaa  backing-off  Account/alice/p…  3m\n\
+             inv_1bbb  failed       Account/bob/dep…  1h\n\
+             inv_1ccc  scheduled    Mail/send         1s\n\
              There are more: --after p3.x\n"
         );
     }

@@ -29,7 +29,7 @@ pub(crate) struct Chosen {
     #[arg(long)]
     dry_run: bool,
     /// Of those that match, take at most so many.
-    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     limit: u32,
 }
 
@@ -61,17 +61,17 @@ impl Verb {
         }
     }
 
-    /// Begins a question.
-    fn ask(self) -> &'static str {
+    /// The question whether to do it to `whom`.
+    fn ask(self, whom: &str) -> String {
         match self {
-            Self::Cancel => "Cancel",
-            Self::Kill => "Kill, with all that they called,",
-            Self::Pause => "Pause",
-            Self::Resume => "Resume",
-            Self::Purge => "Forget, with result and journal,",
-            Self::PurgeJournal => "Forget the journals of",
-            Self::Restart => "Restart",
-            Self::Reschedule => "Reschedule",
+            Self::Cancel => format!("Cancel {whom}?"),
+            Self::Kill => format!("Kill {whom}, and all that was called there?"),
+            Self::Pause => format!("Pause {whom}?"),
+            Self::Resume => format!("Resume {whom}?"),
+            Self::Purge => format!("Forget {whom}, result and journal?"),
+            Self::PurgeJournal => format!("Forget the journal of {whom}?"),
+            Self::Restart => format!("Restart {whom}?"),
+            Self::Reschedule => format!("Reschedule {whom}?"),
         }
     }
 
@@ -87,6 +87,11 @@ impl Verb {
             Self::Restart => "restarted",
             Self::Reschedule => "rescheduled",
         }
+    }
+
+    /// Whether an invocation under way only sees it a little later.
+    fn takes_time(self) -> bool {
+        matches!(self, Self::Cancel | Self::Pause)
     }
 
     /// Whether it takes something away that cannot be had again.
@@ -125,7 +130,7 @@ struct Outcome {
     more: bool,
     /// Done at once.
     succeeded: Vec<String>,
-    /// Of those, the ones that are still under way: told 202.
+    /// Of those, the ones that may see the order only later.
     requested: Vec<String>,
     created: BTreeMap<String, String>,
     failed: Vec<(String, String)>,
@@ -156,7 +161,7 @@ pub(super) fn run(context: &Context, chosen: &Chosen, order: &Order) -> Result<(
     let mut outcome = Outcome::default();
     if let Some(filter) = filter.as_deref().filter(|_| bulk > 0) {
         let answer = bulk_order(context, chosen, order, filter, false)?;
-        outcome.add_bulk(&answer);
+        outcome.add_bulk(order.verb, &answer);
     }
     outcome.matched = matched.map(|_| bulk);
     for id in &chosen.ids {
@@ -167,8 +172,8 @@ pub(super) fn run(context: &Context, chosen: &Chosen, order: &Order) -> Result<(
 
 fn question(verb: Verb, ids: &[String], bulk: u64) -> String {
     match (ids, bulk) {
-        ([id], 0) => format!("{} {id}?", verb.ask()),
-        _ => format!("{} {}?", verb.ask(), count(bulk + ids.len() as u64, "invocation")),
+        ([id], 0) => verb.ask(id),
+        _ => verb.ask(&count(bulk + ids.len() as u64, "invocation")),
     }
 }
 
@@ -205,15 +210,19 @@ fn bulk_order(
     filter: &str,
     dry_run: bool,
 ) -> Result<Value, CliError> {
-    let path = order.path(["internal", "invocations_batch_operations", order.verb.path()]);
-    let body = json!({ "filter": filter, "dry_run": dry_run, "limit": chosen.limit });
+    let path = Path::of(["internal", "invocations_batch_operations", order.verb.path()]);
+    let mut body = json!({ "filter": filter, "dry_run": dry_run, "limit": chosen.limit });
+    for (name, value) in &order.parameters {
+        // A number is one in a document.
+        body[*name] = value.parse::<u32>().ok().filter(|_| *name == "from").map_or_else(|| json!(value), Value::from);
+    }
     context.admin.json(&Method::POST, &path, Some(&body))
 }
 
 /// Tells what an order would concern. Those that were named are only looked up.
 fn dry_run(context: &Context, chosen: &Chosen, order: &Order, matched: Option<&Value>) -> Result<(), CliError> {
     let bulk = matched.map_or(0, |matched| matched["matched"].as_u64().unwrap_or(0));
-    let mut would: Vec<String> = matched.map(|matched| ids_of(&matched["succeeded"])).unwrap_or_default();
+    let mut would: Vec<String> = matched.map(|matched| ids_of(&matched["invocation_ids"])).unwrap_or_default();
     for id in &chosen.ids {
         context.admin.get(&Path::of(["invocations", id]))?;
         would.push(id.clone());
@@ -223,8 +232,9 @@ fn dry_run(context: &Context, chosen: &Chosen, order: &Order, matched: Option<&V
         "dry_run": true,
         "matched": bulk + chosen.ids.len() as u64,
         "more": matched.is_some_and(|matched| matched["more"] == true),
-        "succeeded": would,
-        "failed": matched.map_or_else(|| json!([]), |matched| matched["failed"].clone()),
+        "invocation_ids": would,
+        "succeeded": [],
+        "failed": [],
     });
     let total = bulk + chosen.ids.len() as u64;
     context.output.result(&document, |_| {
@@ -236,18 +246,21 @@ fn ids_of(list: &Value) -> Vec<String> {
     let items = list.as_array().map(Vec::as_slice).unwrap_or_default();
     items
         .iter()
-        .filter_map(|item| item.as_str().or_else(|| item["invocation_id"].as_str()))
+        .filter_map(|item| item.as_str().or_else(|| item["old_invocation_id"].as_str()))
         .map(str::to_owned)
         .collect()
 }
 
 impl Outcome {
     /// Takes in what a bulk operation answered.
-    fn add_bulk(&mut self, answer: &Value) {
+    fn add_bulk(&mut self, verb: Verb, answer: &Value) {
         self.more = answer["more"] == true;
+        if verb.takes_time() {
+            self.requested.extend(ids_of(&answer["succeeded"]));
+        }
         self.succeeded.extend(ids_of(&answer["succeeded"]));
         for done in answer["succeeded"].as_array().map(Vec::as_slice).unwrap_or_default() {
-            if let (Some(id), Some(new)) = (done["invocation_id"].as_str(), done["new_invocation_id"].as_str()) {
+            if let (Some(id), Some(new)) = (done["old_invocation_id"].as_str(), done["new_invocation_id"].as_str()) {
                 self.created.insert(id.to_owned(), new.to_owned());
             }
         }
@@ -340,15 +353,15 @@ mod tests {
     #[test]
     fn questions_name_what_is_at_stake() {
         assert_eq!(question(Verb::Cancel, &["inv_1a".into()], 0), "Cancel inv_1a?");
-        assert_eq!(question(Verb::Kill, &["inv_1a".into()], 4), "Kill, with all that they called, 5 invocations?");
+        assert_eq!(question(Verb::Kill, &["inv_1a".into()], 4), "Kill 5 invocations, and all that was called there?");
         assert_eq!(question(Verb::Resume, &[], 1), "Resume 1 invocation?");
     }
 
     #[test]
     fn bulk_answers_are_understood_with_and_without_new_ids() {
         let mut outcome = Outcome::default();
-        outcome.add_bulk(&json!({
-            "matched": 3, "more": true, "succeeded": ["inv_1a", {"invocation_id": "inv_1b", "new_invocation_id": "inv_1n"}],
+        outcome.add_bulk(Verb::Restart, &json!({
+            "matched": 3, "more": true, "succeeded": ["inv_1a", {"old_invocation_id": "inv_1b", "new_invocation_id": "inv_1n"}],
             "failed": [{"invocation_id": "inv_1c", "error": "no\u{7}"}],
         }));
         assert_eq!(outcome.succeeded, ["inv_1a", "inv_1b"]);

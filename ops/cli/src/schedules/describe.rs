@@ -25,7 +25,7 @@ pub(super) fn render(schedule: &Value, style: &Style) -> String {
     line("headers", field(schedule, "headers").filter(|headers| headers != "{}"));
     line("missed times", field(schedule, "catch_up"));
     line("overlapping runs", field(schedule, "overlap"));
-    line("next", at("next_at"));
+    line("next", style.due(schedule, "next_at"));
     let upcoming: Vec<_> = list("upcoming").iter().skip(1).map(show).collect();
     line("then", Some(upcoming.join(", ")));
     line(

@@ -37,7 +37,7 @@ fn row(schedule: &Value, style: &Style) -> Vec<Field> {
         Field::toned(status, tone),
         when(schedule, style).into(),
         target::of(schedule).into(),
-        style.time_of(schedule, "next_at").into(),
+        style.due(schedule, "next_at").into(),
         style.time_of(schedule, "last_run_at").into(),
         field(schedule, "runs").into(),
         field(schedule, "failed").into(),

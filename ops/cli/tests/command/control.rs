@@ -87,8 +87,8 @@ fn a_filter_is_shown_before_it_is_obeyed() {
     assert_eq!((ran.code, ran.out.as_str()), (1, "inv_1a resumed\n"));
     assert!(ran.err.contains("inv_1b: gone") && ran.err.contains("run the same command again"), "{ran:?}");
     let last = fake.asked().pop().unwrap();
-    assert_eq!(last.line, format!("{BATCH}?deployment=latest"));
-    assert_eq!(last.body, json!({"filter": "status=paused", "dry_run": false, "limit": 2}));
+    assert_eq!(last.line, BATCH);
+    assert_eq!(last.body, json!({"filter": "status=paused", "dry_run": false, "limit": 2, "deployment": "latest"}));
 }
 
 #[test]

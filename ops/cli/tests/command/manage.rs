@@ -162,8 +162,8 @@ fn dead_letters_are_sent_again_or_dropped() {
         "failure":{"code":500,"message":"no"}}]}"#;
     let fake = Fake::start(&[
         ("GET /deadletters?", 200, listed),
-        ("POST /deadletters/Mail/redrive", 200, r#"{"succeeded":["inv_1a","inv_1b"],"failed":[]}"#),
-        ("POST /deadletters/Mail/p3/12/redrive", 200, r#"{"invocation_id":"inv_1c"}"#),
+        ("POST /deadletters/Mail/redrive", 200, r#"{"matched":2,"succeeded":[{},{}],"failed":[],"more":true}"#),
+        ("POST /deadletters/Mail/p3/12/redrive", 200, r#"{"new_invocation_id":"inv_1c"}"#),
         ("DELETE /deadletters/Mail/p3/12", 204, ""),
     ]);
     let ran = fake.run(&["dl", "list", "--service", "Mail"]);
@@ -179,7 +179,7 @@ fn dead_letters_are_sent_again_or_dropped() {
         [
             "GET /deadletters?service=Mail&limit=100",
             "POST /deadletters/Mail/p3/12/redrive",
-            "POST /deadletters/Mail/redrive",
+            "POST /deadletters/Mail/redrive?limit=1000",
             "DELETE /deadletters/Mail/p3/12",
             "DELETE /deadletters/Mail/p3/13",
         ]
