@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::api::Path;
 use crate::error::CliError;
 use crate::table::{Column, Field, render};
-use crate::text::{Style, Tone, count, field, show};
+use crate::text::{Style, Tone, clean, count, field, show};
 use crate::{Context, Watch};
 
 /// The commands.
@@ -99,7 +99,7 @@ const HANDLERS: &[Column] = &[
 fn describe(service: &Value, style: &Style) -> String {
     let mut out =
         format!("{} {}\n", kind(service), style.paint(Tone::Strong, &field(service, "name").unwrap_or_default()));
-    if let Some(about) = field(service, "documentation") {
+    if let Some(about) = about(service) {
         out.push_str(&format!("  {about}\n"));
     }
     for (title, name) in [
@@ -138,8 +138,14 @@ fn handler(handler: &Value) -> Vec<Field> {
         field(handler, "ty").map(|ty| ty.to_lowercase()).into(),
         yes_no(&handler["public"]).into(),
         policy(&handler["retry_policy"]).into(),
-        field(handler, "documentation").into(),
+        about(handler).into(),
     ]
+}
+
+/// What its author wrote, on one line.
+fn about(described: &Value) -> Option<String> {
+    let words = described["documentation"].as_str()?.split_whitespace();
+    Some(clean(&words.collect::<Vec<_>>().join(" ")))
 }
 
 /// `500ms × 2 up to 1m, 70 attempts, then pause`.
@@ -209,7 +215,7 @@ mod tests {
              \n\
              2 handlers\n\
              HANDLER  ACCESS     PUBLIC  ABOUT\n\
-             deposit  exclusive  yes     Adds.\\nAnd tells.\n\
+             deposit  exclusive  yes     Adds. And tells.\n\
              balance  shared     yes\n"
         );
     }

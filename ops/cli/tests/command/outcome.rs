@@ -104,7 +104,8 @@ fn help_tells_the_exit_codes_and_completions_are_scripts() {
     }
 }
 
-const LIST: &str = r#"{"invocations":[{"id":"inv_1a","status":"paused","target":"Account/k\u001b[2J/h"}],"next":"p1.a"}"#;
+const LIST: &str =
+    r#"{"invocations":[{"id":"inv_1a","status":"paused","target":"Account/k\u001b[2J/h"}],"next":"p1.a"}"#;
 
 #[test]
 fn a_list_is_the_servers_document_or_a_table() {
@@ -112,7 +113,10 @@ fn a_list_is_the_servers_document_or_a_table() {
     let ran = fake.run(&["inv", "list", "--status", "paused", "--key", "a b", "--after", "p0.x", "--json"]);
     assert_eq!(ran.json(), serde_json::from_str::<Value>(LIST).unwrap());
     let ran = fake.run(&["inv", "list", "--limit", "7"]);
-    assert_eq!(ran.out, "ID      STATUS  TARGET\ninv_1a  paused  Account/k\\u{1b}[2J/h\nThere are more: --after p1.a\n");
+    assert_eq!(
+        ran.out,
+        "ID      STATUS  TARGET\ninv_1a  paused  Account/k\\u{1b}[2J/h\nThere are more: --after p1.a\n"
+    );
     assert_eq!(
         fake.lines(),
         [
