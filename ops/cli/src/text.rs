@@ -89,6 +89,12 @@ impl Style {
     }
 }
 
+/// A time as a date, to the second.
+pub(crate) fn date(value: &Value) -> String {
+    let text = show(value);
+    humantime::parse_rfc3339_weak(&text).map_or(text, |at| humantime::format_rfc3339_seconds(at).to_string())
+}
+
 /// A duration in its largest unit, and the next one below while that says something.
 pub(crate) fn span(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -218,6 +224,7 @@ mod tests {
         assert_eq!(style(false).due(&row, "at").unwrap(), "now");
         assert_eq!(style(false).due(&row, "then").unwrap(), "in 4s");
         assert_eq!(style(false).due(&row, "none"), None);
+        assert_eq!(date(&json!("2026-05-01T11:56:28.250000000Z")), "2026-05-01T11:56:28Z");
     }
 
     #[test]

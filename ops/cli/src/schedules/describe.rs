@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::list::{status, when};
 use crate::target;
-use crate::text::{Style, Tone, field, first, show};
+use crate::text::{Style, Tone, count, date, field, first, show};
 
 /// The block.
 pub(super) fn render(schedule: &Value, style: &Style) -> String {
@@ -26,7 +26,7 @@ pub(super) fn render(schedule: &Value, style: &Style) -> String {
     line("missed times", field(schedule, "catch_up"));
     line("overlapping runs", field(schedule, "overlap"));
     line("next", style.due(schedule, "next_at"));
-    let upcoming: Vec<_> = list("upcoming").iter().skip(1).map(show).collect();
+    let upcoming: Vec<_> = list("upcoming").iter().skip(1).map(date).collect();
     line("then", Some(upcoming.join(", ")));
     line(
         "last run",
@@ -38,8 +38,9 @@ pub(super) fn render(schedule: &Value, style: &Style) -> String {
     line("last fault", field(schedule, "last_fault").map(|fault| style.paint(Tone::Bad, &fault)));
     line("broken rule", field(schedule, "spec_fault").map(|fault| style.paint(Tone::Bad, &fault)));
     line("under way", Some(list("active_runs").iter().map(show).collect::<Vec<_>>().join(", ")));
-    let counts =
-        ["runs", "failed", "skipped"].iter().filter_map(|name| Some(format!("{} {name}", field(schedule, name)?)));
+    let runs = schedule["runs"].as_u64().map(|runs| count(runs, "run"));
+    let rest = ["failed", "skipped"].map(|name| Some(format!("{} {name}", field(schedule, name)?)));
+    let counts = std::iter::once(runs).chain(rest).flatten();
     line("so far", Some(counts.collect::<Vec<_>>().join(", ")));
     line("created", at("created_at"));
     line("changed", at("modified_at"));
@@ -84,7 +85,7 @@ mod tests {
                missed times      one\n  \
                overlapping runs  skip\n  \
                next              in 13h\n  \
-               then              2026-05-03T01:00:00.000Z\n  \
+               then              2026-05-03T01:00:00Z\n  \
                last run          11h ago as inv_1run\n  \
                last fault        no\\npaper\n  \
                so far            7 runs, 1 failed, 0 skipped\n  \
