@@ -169,7 +169,7 @@ fn each(
 const COLUMNS: &[Column] = &[
     Column::new("DEAD LETTER"),
     Column::new("TARGET").shrinks(12),
-    Column::new("FAILED"),
+    Column::new("WHEN"),
     Column::new("TRIES").optional(2).right(),
     Column::new("FAILURE").shrinks(16),
     Column::new("INVOCATION").optional(1),
@@ -242,7 +242,7 @@ mod tests {
     fn a_list_shows_addresses_to_copy() {
         assert_eq!(
             list(&json!({"deadletters": [letter()]}), &style()),
-            "DEAD LETTER  TARGET     FAILED  TRIES  FAILURE                INVOCATION\n\
+            "DEAD LETTER  TARGET     WHEN    TRIES  FAILURE                INVOCATION\n\
              Mail/p3/12   Mail/send  1h ago     70  [500] no such address  inv_1a\n"
         );
         assert_eq!(address("Mail/p3/12").unwrap().shown(), "Mail/p3/12");

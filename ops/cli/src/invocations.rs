@@ -9,6 +9,7 @@ mod results;
 use std::time::Duration;
 
 use clap::Subcommand;
+use serde_json::Value;
 
 use self::filter::Selection;
 use self::orders::{Chosen, Order, Verb};
@@ -104,7 +105,8 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::List { selection, page } => list(context, &selection, &page),
         Command::Describe { id } => {
             let invocation = context.admin.get(&Path::of(["invocations", &id]))?;
-            context.output.result(&invocation, |style| describe::render(&invocation, style))
+            let ahead = if context.output.is_json() { Vec::new() } else { ahead_of(context, &invocation)? };
+            context.output.result(&invocation, |style| describe::render(&invocation, &ahead, style))
         }
         Command::Cancel(chosen) => orders::run(context, &chosen, &Order::new(Verb::Cancel)),
         Command::Kill(chosen) => orders::run(context, &chosen, &Order::new(Verb::Kill)),
@@ -125,6 +127,16 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Attach { id, timeout } => results::attach(context, &id, timeout),
         Command::Output { id } => results::output(context, &id),
     }
+}
+
+/// Most invocations that are named as having the key of another.
+const AHEAD_MAX: u32 = 3;
+
+/// Those that have the key that `invocation` waits for.
+fn ahead_of(context: &Context, invocation: &Value) -> Result<Vec<Value>, CliError> {
+    let Some(filter) = filter::ahead_of(invocation) else { return Ok(Vec::new()) };
+    let path = Path::of(["invocations"]).with("filter", Some(filter)).with("limit", Some(AHEAD_MAX));
+    Ok(context.admin.get(&path)?["invocations"].as_array().cloned().unwrap_or_default())
 }
 
 fn list(context: &Context, selection: &Selection, page: &Page) -> Result<(), CliError> {

@@ -12,15 +12,15 @@ use crate::text::{Style, Tone, count, failure, field, first, shorten, show, span
 /// Longest value that is shown.
 const VALUE_MAX: usize = 200;
 
-/// The block.
-pub(super) fn render(invocation: &Value, style: &Style) -> String {
-    let mut out = head(invocation, style);
+/// The block. `ahead` are invocations that have the key of one that waits for it.
+pub(super) fn render(invocation: &Value, ahead: &[Value], style: &Style) -> String {
+    let mut out = head(invocation, ahead, style);
     out.push_str(&attempts(invocation, style));
     out.push_str(&journal(invocation, style));
     out
 }
 
-fn head(invocation: &Value, style: &Style) -> String {
+fn head(invocation: &Value, ahead: &[Value], style: &Style) -> String {
     let mut out = format!("{}\n", style.paint(Tone::Strong, &show(&invocation["id"])));
     let mut line = |label: &str, value: Option<String>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -32,6 +32,11 @@ fn head(invocation: &Value, style: &Style) -> String {
     line("target", Some(target::of(invocation)));
     line("status", Some(style.paint(tone, &word)));
     line("why", why(invocation, style));
+    for other in ahead {
+        let (word, tone) = status(other);
+        let id = field(other, "id").unwrap_or_default();
+        line("under way", Some(format!("{id} {} ({})", target::of(other), style.paint(tone, &word))));
+    }
     line("last failure", failure(&invocation["last_failure"]).map(|text| style.paint(Tone::Bad, &text)));
     line("failure", completion_failure(invocation).map(|text| style.paint(Tone::Bad, &text)));
     line("result", result(invocation));
@@ -215,8 +220,8 @@ fn content(entry: &Value, style: &Style) -> Option<String> {
         labelled("promise ", "promise"),
         labelled("signal ", "signal"),
         field(entry, "awakeable_id"),
-        time("until ", "wake_up_at"),
-        time("at ", "invoke_at"),
+        time("due ", "wake_up_at"),
+        time("due ", "invoke_at"),
         field(entry, "invocation_id"),
         field(entry, "keys"),
         field(entry, "value"),
@@ -258,7 +263,7 @@ mod tests {
             ],
         });
         assert_eq!(
-            render(&invocation, &at_noon(None)),
+            render(&invocation, &[], &at_noon(None)),
             "inv_1aaa\n  \
                target           Account/alice/pay_out\n  \
                status           backing-off\n  \
@@ -305,8 +310,15 @@ mod tests {
         });
         assert_eq!(
             why(&suspended, &at_noon(None)).unwrap(),
-            "waits for Sleep until in 1m, or Call Bank/b/pay 1, or completion 9, or signal 17, or signal `go`"
+            "waits for Sleep due in 1m, or Call Bank/b/pay 1, or completion 9, or signal 17, or signal `go`"
         );
+    }
+
+    #[test]
+    fn one_that_waits_for_its_key_names_who_is_ahead() {
+        let waiting = json!({"id": "inv_1b", "status": "pending", "target": "A/k/h", "target_service_key": "k"});
+        let ahead = [json!({"id": "inv_1a", "status": "paused", "target": "A/k/g"})];
+        assert!(render(&waiting, &ahead, &at_noon(None)).contains("  under way        inv_1a A/k/g (paused)\n"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Which invocations are meant: the server's filter text, composed from flags.
 
 use clap::Args;
+use serde_json::Value;
 
 /// Conditions that all have to hold.
 #[derive(Args, Clone, Default)]
@@ -36,6 +37,15 @@ impl Selection {
     }
 }
 
+/// The filter for those of the object of `invocation` that have begun and not ended, when it waits for its key.
+pub(super) fn ahead_of(invocation: &Value) -> Option<String> {
+    let text = |name: &str| invocation[name].as_str();
+    let (service, key) = (text("target_service_name")?, text("target_service_key")?);
+    // A filter cannot ask for the empty key.
+    (text("status") == Some("pending") && !key.is_empty())
+        .then(|| format!("status=running,backing-off,suspended,paused service={} key={}", quote(service), quote(key)))
+}
+
 /// `value` as the server reads it: quoted when it has to be.
 fn quote(value: &str) -> String {
     if value.is_empty() || value.contains(|char: char| char.is_whitespace() || char == '"') {
@@ -47,6 +57,8 @@ fn quote(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -59,5 +71,15 @@ mod tests {
         };
         assert_eq!(selection.compose().unwrap(), r#"older=1h status=paused,running key="a \"b\\""#);
         assert_eq!(Selection::default().compose(), None);
+    }
+
+    #[test]
+    fn only_who_waits_for_a_key_asks_who_has_it() {
+        let mut invocation = json!({"status": "pending", "target_service_name": "A", "target_service_key": "a b", "target_handler_name": "h"});
+        let filter = r#"status=running,backing-off,suspended,paused service=A key="a b""#;
+        assert_eq!(ahead_of(&invocation).unwrap(), filter);
+        invocation["status"] = "running".into();
+        assert_eq!(ahead_of(&invocation), None);
+        assert_eq!(ahead_of(&json!({"status": "pending", "target_service_name": "S"})), None);
     }
 }

@@ -182,8 +182,9 @@ fn preview(context: &Context, chosen: &Chosen, order: &Order, filter: &str) -> R
     let dry = bulk_order(context, chosen, order, filter, true)?;
     let matched = dry["matched"].as_u64().unwrap_or(0);
     if !context.output.is_json() {
+        let verb = if matched == 1 { "matches" } else { "match" };
         let more = if dry["more"] == true { " at least; no more than --limit are taken" } else { "" };
-        context.output.note(&format!("{} match `{filter}`{more}.", count(matched, "invocation")));
+        context.output.note(&format!("{} {verb} `{filter}`{more}.", count(matched, "invocation")));
         if matched > 0 {
             let path = Path::of(["invocations"]).with("filter", Some(filter)).with("limit", Some(SAMPLE));
             let sample = context.admin.get(&path)?;

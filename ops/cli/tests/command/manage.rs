@@ -167,7 +167,7 @@ fn dead_letters_are_sent_again_or_dropped() {
         ("DELETE /deadletters/Mail/p3/12", 204, ""),
     ]);
     let ran = fake.run(&["dl", "list", "--service", "Mail"]);
-    assert_eq!(ran.out.lines().nth(1).unwrap(), "Mail/p3/12   Mail/send          [500] no");
+    assert_eq!(ran.out.lines().nth(1).unwrap(), "Mail/p3/12   Mail/send        [500] no");
     assert_eq!(fake.run(&["dl", "redrive", "Mail/p3/12"]).out, "Mail/p3/12 sent again as inv_1c\n");
     assert_eq!(fake.run(&["dl", "redrive", "--service", "Mail"]).code, 2);
     assert_eq!(fake.run(&["dl", "redrive", "--service", "Mail", "-y"]).out, "2 sent again\n");
