@@ -35,6 +35,9 @@ Exit codes:
   5    the server cannot be reached
   130  aborted at the question";
 
+/// Heading of the options that every command has.
+const EVERYWHERE: &str = "Options of every command";
+
 /// Looks into an Abide node and controls what runs there.
 #[derive(Parser)]
 #[command(name = "abide", version, after_help = EXIT_CODES, propagate_version = false)]
@@ -48,22 +51,22 @@ struct Cli {
 #[derive(Args)]
 struct Global {
     /// Address of the admin API.
-    #[arg(long, global = true, env = "ABIDE_ADMIN", default_value = "http://127.0.0.1:9070", value_name = "URL")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, env = "ABIDE_ADMIN", hide_env_values = true, default_value = "http://127.0.0.1:9070", value_name = "URL")]
     admin: String,
     /// Address of the ingress; only `attach` and `output` ask it.
-    #[arg(long, global = true, env = "ABIDE_INGRESS", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, env = "ABIDE_INGRESS", hide_env_values = true, default_value = "http://127.0.0.1:8080", value_name = "URL")]
     ingress: String,
     /// How long to wait for an answer.
-    #[arg(long, global = true, default_value = "30s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, global = true, help_heading = EVERYWHERE, default_value = "30s", value_name = "TIME", value_parser = humantime::parse_duration)]
     request_timeout: Duration,
     /// Print one JSON document instead of text (with --watch, one line each time).
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     json: bool,
     /// Do not ask.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = EVERYWHERE)]
     yes: bool,
     /// Show dates instead of `3m ago`.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     absolute: bool,
 }
 

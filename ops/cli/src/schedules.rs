@@ -103,7 +103,7 @@ pub(crate) struct Rule {
 #[derive(Args)]
 pub(crate) struct Options {
     /// Argument of the handler, as JSON.
-    #[arg(long, value_name = "JSON")]
+    #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
     input: Option<String>,
     /// A header for the handler; can be given again.
     #[arg(long = "header", value_name = "NAME=VALUE")]

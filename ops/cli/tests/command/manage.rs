@@ -34,7 +34,10 @@ fn a_schedule_is_made_changed_and_removed() {
         "--paused",
     ]);
     assert!(made.code == 0 && made.out.contains("Report/make"), "{made:?}");
-    assert_eq!(fake.run(&["schedules", "create", "n/m", "S/h", "--every", "90s", "--replace"]).code, 0);
+    assert_eq!(
+        fake.run(&["schedules", "create", "n/m", "S/h", "--every", "90s", "--replace", "--input", "-5"]).code,
+        0
+    );
     assert_eq!(fake.run(&["schedules", "edit", "nightly", "--at", "2026-12-24T18:00:00Z", "--target", "S/h"]).code, 0);
     assert_eq!(fake.run(&["schedules", "pause", "nightly"]).out, "nightly paused\n");
     assert_eq!(fake.run(&["schedules", "resume", "nightly"]).out, "nightly resumed\n");
@@ -63,7 +66,7 @@ fn a_schedule_is_made_changed_and_removed() {
             "input": {"n": 1}, "headers": {"x": "a=b"}, "catch_up": "one", "overlap": "cancel-other", "paused": true,
         })
     );
-    assert_eq!(asked[1].body, json!({"every": "90s", "service": "S", "key": null, "handler": "h"}));
+    assert_eq!(asked[1].body, json!({"every": "90s", "service": "S", "key": null, "handler": "h", "input": -5}));
     assert_eq!(asked[2].body, json!({"at": "2026-12-24T18:00:00Z", "service": "S", "key": null, "handler": "h"}));
 }
 
