@@ -56,6 +56,7 @@
 //! ```
 
 pub mod command;
+mod floors;
 mod rule;
 mod txn;
 
@@ -70,6 +71,7 @@ use abide_model::id::{Millis, PartitionId};
 use abide_model::table::AppliedRow;
 use abide_model::view::{ReadError, View, Write};
 
+use floors::Floors;
 use txn::Txn;
 
 /// What applying a command changes and causes. Writes first, then effects, and both in order.
@@ -89,6 +91,7 @@ pub struct Machine {
     log_time: Millis,
     leader_term: u64,
     lives: u64,
+    floors: Floors,
 }
 
 impl Machine {
@@ -96,7 +99,7 @@ impl Machine {
     #[must_use]
     pub fn new(partition: PartitionId, partitions: u32, applied: &AppliedRow) -> Self {
         let AppliedRow { log_time, leader_term, lives, .. } = *applied;
-        Self { partition, partitions, log_time: Millis(log_time), leader_term, lives }
+        Self { partition, partitions, log_time: Millis(log_time), leader_term, lives, floors: Floors::default() }
     }
 
     /// The time of the log: the running maximum of the leaders' clocks at proposal.
@@ -137,8 +140,8 @@ impl Machine {
         let mut txn = Txn::new(view, self);
         command::apply(&mut txn, command)?;
         rule::route::settle(&mut txn)?;
-        let (transition, lives) = txn.finish();
-        self.lives = lives;
+        let (transition, lives, floors) = txn.finish();
+        (self.lives, self.floors) = (lives, floors);
         Ok(transition)
     }
 }
