@@ -13,6 +13,7 @@ mod journal;
 mod letters;
 mod orders;
 mod request;
+mod schedules;
 mod services;
 mod state;
 
@@ -74,7 +75,8 @@ pub async fn serve(
 ) -> Result<Drained, OpenToNetwork> {
     let registry = engine.registry().clone();
     let services: Vec<_> = registry.services().map(|service| service.descriptor().clone()).collect();
-    let office = Office::new(engine, services, config, ingress, metrics, health);
+    let schedules = schedules::router(engine.clone());
+    let office = Office { schedules, ..Office::new(engine, services, config, ingress, metrics, health) };
     office.serve(listener, config, stop, drain).await
 }
 
@@ -86,6 +88,7 @@ struct Office<E> {
     ingress: SocketAddr,
     metrics: PrometheusHandle,
     health: Health,
+    schedules: Router,
 }
 
 type Shared<E> = State<Arc<Office<E>>>;
@@ -99,7 +102,8 @@ impl<E: Backend> Office<E> {
         metrics: PrometheusHandle,
         health: Health,
     ) -> Self {
-        Self { engine, services, defaults: Defaults::from(config), ingress, metrics, health }
+        let defaults = Defaults::from(config);
+        Self { engine, services, defaults, ingress, metrics, health, schedules: Router::new() }
     }
 
     async fn serve(
@@ -126,8 +130,9 @@ impl<E: Backend> Office<E> {
         Ok(listener.serve(TowerToHyperService::new(router), settings, stop, drain).await)
     }
 
-    fn router(self) -> Router {
-        routes(Arc::new(self))
+    fn router(mut self) -> Router {
+        let schedules = std::mem::take(&mut self.schedules);
+        routes(Arc::new(self), schedules)
     }
 
     fn find(&self, name: &str) -> Result<&ServiceDescriptor, AdminError> {
@@ -136,7 +141,7 @@ impl<E: Backend> Office<E> {
     }
 }
 
-fn routes<E: Backend>(office: Arc<Office<E>>) -> Router {
+fn routes<E: Backend>(office: Arc<Office<E>>, schedules: Router) -> Router {
     let api = Router::new()
         .route("/health", get(health::<E>))
         .route("/metrics", get(metrics::<E>))
@@ -163,6 +168,7 @@ fn routes<E: Backend>(office: Arc<Office<E>>) -> Router {
             get(letters::describe::<E>).merge(delete(letters::drop::<E>)),
         )
         .route("/deadletters/{service}/{partition}/{seq}/redrive", post(letters::redrive::<E>))
+        .merge(schedules.with_state(()))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let removed = || async { AdminError::invalid("version 1 of the admin API is not served; use /v2, /v3 or /v4") };
     Router::new()

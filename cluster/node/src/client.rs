@@ -123,6 +123,8 @@ fn refused(id: Option<InvocationId>, error: EngineError) -> TransportError {
         EngineError::UnknownService { .. } | EngineError::UnknownHandler { .. } | EngineError::NotFound(_) => {
             TransportError::NotFound { message }
         }
+        EngineError::UnknownSchedule { .. } => TransportError::NotFound { message },
+        EngineError::ScheduleExists { .. } => TransportError::Rejected { code: 409, message },
         EngineError::Invalid { .. } => TransportError::Rejected { code: 400, message },
         EngineError::Refused(refusal) => match refusal {
             Refusal::Overloaded | Refusal::MailboxFull | Refusal::ShuttingDown => {

@@ -6,6 +6,7 @@
 mod limiter;
 mod look;
 mod order;
+mod schedules;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,8 @@ use crate::driver::{DriverHandle, Query};
 pub use crate::inspect::InvocationDetails;
 use crate::inspect::LetterAddress;
 use crate::random;
+
+pub use schedules::{Declared, SCHEDULES_PER_PAGE_MAX};
 
 /// A request to invoke a handler.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -88,6 +91,18 @@ pub enum EngineError {
     /// There is no such invocation, or nothing of it is kept any more.
     #[error("invocation `{0}` not found")]
     NotFound(InvocationId),
+    /// There is no schedule of this name.
+    #[error("schedule `{name}` does not exist")]
+    UnknownSchedule {
+        /// The name.
+        name: String,
+    },
+    /// There is a schedule of this name already.
+    #[error("schedule `{name}` exists already; choose another name, or replace it")]
+    ScheduleExists {
+        /// The name.
+        name: String,
+    },
     /// The node could not take the request, or lost its say over it.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -98,8 +113,11 @@ impl EngineError {
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::UnknownService { .. } | Self::UnknownHandler { .. } | Self::NotFound(_) => error::NOT_FOUND,
-            Self::Invalid { .. } => error::INVALID_REQUEST,
+            Self::UnknownService { .. }
+            | Self::UnknownHandler { .. }
+            | Self::NotFound(_)
+            | Self::UnknownSchedule { .. } => error::NOT_FOUND,
+            Self::Invalid { .. } | Self::ScheduleExists { .. } => error::INVALID_REQUEST,
             Self::Refused(refusal) => refusal.code(),
         }
     }

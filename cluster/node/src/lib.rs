@@ -18,7 +18,10 @@ pub mod inspect;
 pub mod listener;
 pub mod metrics;
 pub mod node;
+pub mod schedule;
 pub mod shutdown;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 mod backend;
 mod date;

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle as TaskHandle;
 
 use crate::client::LocalTransport;
 use crate::config::{Config, ConfigError};
-use crate::driver::{Driver, DriverHandle, DriverSettings, Fatal};
+use crate::driver::{CheckpointWriter, Driver, DriverHandle, DriverSettings, Fatal};
 use crate::engine::{Engine, Retention};
 use crate::health::{Health, Phase};
 use crate::listener::{BindError, Listener};
@@ -117,6 +117,8 @@ impl Node {
             overlay_bytes: config.storage.overlay_bytes.bytes(),
             checkpoint_interval: config.storage.checkpoint_interval,
             attempts: config.limits.flows as usize,
+            retention: (&config.retention).into(),
+            checkpoints: CheckpointWriter::Thread,
         };
         let mut opened = Driver::open(log, &state, settings, events, host.handle(), registry)?;
         let (ready, is_ready) = std::sync::mpsc::channel();

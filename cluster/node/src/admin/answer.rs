@@ -93,6 +93,8 @@ impl From<EngineError> for AdminError {
             EngineError::UnknownService { .. } | EngineError::UnknownHandler { .. } | EngineError::NotFound(_) => {
                 StatusCode::NOT_FOUND
             }
+            EngineError::UnknownSchedule { .. } => StatusCode::NOT_FOUND,
+            EngineError::ScheduleExists { .. } => StatusCode::CONFLICT,
             EngineError::Invalid { .. } => StatusCode::BAD_REQUEST,
             EngineError::Refused(refusal) => match refusal {
                 Refusal::Overloaded | Refusal::MailboxFull | Refusal::RateLimited { .. } => {

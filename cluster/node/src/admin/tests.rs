@@ -245,7 +245,7 @@ impl Api {
     }
 
     async fn send(&self, method: Method, path: &str, body: &str) -> (u16, Value) {
-        send_to(routes(Arc::clone(&self.0)), request(method, path, body)).await
+        send_to(routes(Arc::clone(&self.0), Router::new()), request(method, path, body)).await
     }
 
     /// The orders that were given since the last look.

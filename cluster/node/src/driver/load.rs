@@ -115,7 +115,7 @@ pub(super) fn letters<V: View>(view: &V) -> u64 {
     count
 }
 
-fn fields<V: View>(view: &V, object: &ObjectId) -> Result<BTreeMap<String, Bytes>, ReadError> {
+pub(super) fn fields<V: View>(view: &V, object: &ObjectId) -> Result<BTreeMap<String, Bytes>, ReadError> {
     let mut prefix = KeyWriter::new(States::TAG);
     prefix.text(&object.service);
     prefix.text(&object.key);

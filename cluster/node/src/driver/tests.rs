@@ -12,6 +12,8 @@ use crate::engine::{Engine, InvokeRequest, Order, Retention};
 
 const RETENTION: Retention = Retention { completed_ms: 60_000, journal_ms: 0, workflow_ms: 60_000 };
 
+mod schedules;
+
 #[object]
 struct Counter {
     value: i64,
@@ -104,8 +106,14 @@ impl World {
         let host =
             Host::start(registry.clone(), handle.clone(), HostSettings { partitions, ..HostSettings::default() })
                 .unwrap();
-        let settings =
-            DriverSettings { partitions, overlay_bytes, checkpoint_interval: Duration::from_millis(50), attempts: 100 };
+        let settings = DriverSettings {
+            partitions,
+            overlay_bytes,
+            checkpoint_interval: Duration::from_millis(50),
+            attempts: 100,
+            retention: Retention { completed_ms: 60_000, journal_ms: 0, workflow_ms: 60_000 },
+            checkpoints: CheckpointWriter::Thread,
+        };
         let mut driver = Driver::open(log.clone(), &state, settings, events, host.handle(), &registry).unwrap();
         let (ready, is_ready) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || driver.run(|| drop(ready)));
@@ -285,7 +293,7 @@ fn concurrent_repetitions_are_one_invocation() {
 #[test]
 fn a_read_is_answered_after_a_cancellation_behind_the_head() {
     let world = World::new();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     assert_eq!(world.value("a"), 0);
     let (_, flow) = world.engine.call(World::request("a", "slowly", "7", None)).unwrap();
     let queued = runtime.block_on(world.engine.send(World::request("a", "add", "1", None))).unwrap();

@@ -164,6 +164,8 @@ impl IngressError {
                     class(404, engine.code())
                 }
                 EngineError::Invalid { .. } => class(400, engine.code()),
+                EngineError::UnknownSchedule { .. } => class(404, engine.code()),
+                EngineError::ScheduleExists { .. } => class(409, engine.code()),
             },
             Self::Refused { refusal, .. } => of_refusal(refusal),
         }
