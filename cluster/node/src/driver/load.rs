@@ -10,7 +10,8 @@ use abide_model::id::{ActivationId, InvocationId, Millis, ObjectId, PartitionId}
 use abide_model::protocol::{Code, Input};
 use abide_model::table::key::KeyWriter;
 use abide_model::table::{
-    InvocationRow, Invocations, JournalRow, Journals, Mailboxes, Objects, States, Status, Table, TimerKind, Timers,
+    InvocationRow, Invocations, JournalRow, Journals, LetterBounds, Mailboxes, Objects, States, Status, Table,
+    TimerKind, Timers,
 };
 use abide_model::view::{ReadError, View};
 use bytes::Bytes;
@@ -99,6 +100,17 @@ pub(super) fn timers_due<V: View>(view: &V, now: Millis) -> u64 {
     let _ = view.scan_bytes::<Timers>(&from, &to.finish(), &mut |key, _| {
         count += u64::from(key.kind != TimerKind::Expire);
         if count < TIMERS_COUNTED_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    count
+}
+
+/// Dead letters of all services, for the metric.
+pub(super) fn letters<V: View>(view: &V) -> u64 {
+    let (from, to) = LetterBounds::whole();
+    let mut count = 0;
+    let _ = view.scan_bytes::<LetterBounds>(&from, &to, &mut |_, bounds| {
+        count += bounds.count;
+        ControlFlow::Continue(())
     });
     count
 }

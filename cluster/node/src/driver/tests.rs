@@ -49,6 +49,17 @@ impl Counter {
         Ok(self.value)
     }
 
+    fn refuse(&mut self, _cx: &mut Turn, reason: String) -> Result<i64, Terminal> {
+        Err(Terminal::new(418, reason))
+    }
+
+    #[handler(journal_retention = "1h")]
+    async fn kept(&mut self, cx: &mut Flow, amount: i64) -> Result<i64, Terminal> {
+        let first = cx.run("first", move || async move { Ok(amount) }).await?;
+        self.value += first;
+        Ok(self.value)
+    }
+
     async fn wait(&mut self, cx: &mut Flow) -> Result<String, Terminal> {
         cx.signal::<String>("go").await
     }
@@ -56,6 +67,23 @@ impl Counter {
     #[handler(retry(max_attempts = 1, exhausted = "pause"))]
     async fn stumble(&mut self, cx: &mut Flow) -> Result<i64, Terminal> {
         cx.run("fall", || async { Err::<i64, _>(StepError::from(std::io::Error::other("no ground"))) }).await
+    }
+}
+
+#[workflow]
+struct Signup {
+    email: String,
+}
+
+#[handlers]
+impl Signup {
+    async fn run(&mut self, _cx: &mut Flow, email: String) -> usize {
+        self.email = email;
+        self.email.len()
+    }
+
+    fn email(&self, _cx: &Read) -> String {
+        self.email.clone()
     }
 }
 
@@ -73,7 +101,7 @@ impl World {
     fn start(log: MemLog, state: MemState, overlay_bytes: usize) -> Self {
         let partitions = 4;
         let state = Arc::new(state);
-        let registry = Registry::builder().bind::<Counter>().build();
+        let registry = Registry::builder().bind::<Counter>().bind::<Signup>().build();
         let (handle, events) = DriverHandle::new(1024);
         let host =
             Host::start(registry.clone(), handle.clone(), HostSettings { partitions, ..HostSettings::default() })

@@ -170,6 +170,21 @@ fn a_cursor_behind_the_end_finds_nothing() {
 }
 
 #[test]
+fn a_cursor_belongs_to_its_filter() {
+    let plan = |filter: &str| Plan::new(Filter::parse(filter).unwrap(), Millis(0));
+    let at = |partition, place| Cursor { partition: PartitionId(partition), place };
+    let timer = TimerKey { due: Millis(1), kind: TimerKind::Start, invocation: id(1), completion: 0 };
+    assert!(plan("status=scheduled").continues(&at(3, Place::Timer(timer)), 4));
+    assert!(!plan("status=scheduled").continues(&at(3, Place::Active(id(1))), 4));
+    assert!(!plan("").continues(&at(3, Place::Timer(timer)), 4));
+    assert!(plan("").continues(&at(3, Place::Start), 4) && !plan("").continues(&at(4, Place::Start), 4));
+    let of_key = plan("key=a").partition(4).unwrap();
+    for partition in 0..4 {
+        assert_eq!(plan("key=a").continues(&at(partition, Place::Start), 4), of_key == PartitionId(partition));
+    }
+}
+
+#[test]
 fn cursors_of_others_are_refused() {
     for text in ["", "p", "p1", "p1.x", "p1.a", "p1.a.inv_1", "x.s", "p1.t.AAAA", "p1.t.!", "p1.s.s"] {
         assert!(text.parse::<Cursor>().is_err(), "{text}");

@@ -116,7 +116,7 @@ async fn errors_of_the_ingress() {
         ("POST /Greeter/stop", 503, "AB0503", "shutting down"),
         ("POST /Greeter/lost", 504, "AB0504", "same idempotency key"),
         ("POST /Greeter/vanish", 504, "AB0504", &*format!("ask for the result of `{}`", some_id())),
-        ("POST /Greeter/invalid", 409, "AB0400", "not like that"),
+        ("POST /Greeter/invalid", 409, "AB0419", "not like that"),
     ] {
         let reply = request(door.addr, line, &[], "").await;
         let body = reply.json();
