@@ -102,7 +102,7 @@ pub struct Handlers {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Storage {
-    /// Applied changes of all partitions that are kept in memory before they are written in bulk. Default 32 MiB, at
+    /// Applied changes of all partitions that are kept in memory before they are written in bulk. Default 16 MiB, at
     /// least 1 MiB.
     pub overlay_bytes: ByteSize,
     /// Applied changes are written in bulk at least this often. Default 10 s.
@@ -176,7 +176,7 @@ impl Default for Handlers {
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { overlay_bytes: ByteSize::mib(32), checkpoint_interval: Duration::from_secs(10) }
+        Self { overlay_bytes: ByteSize::mib(16), checkpoint_interval: Duration::from_secs(10) }
     }
 }
 
