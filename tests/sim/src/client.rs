@@ -116,7 +116,7 @@ impl World {
         let at = self.targets.len() - 1 - usize::try_from(rng.below(count)).unwrap_or(0);
         let id = self.targets[at];
         let verb = [Verb::Kill, Verb::Cancel, Verb::Cancel, Verb::Resume][usize::try_from(rng.below(4)).unwrap_or(0)];
-        let control = Control { target: Bytes::copy_from_slice(&id.to_bytes()), verb: verb as i32 };
+        let control = Control::new(id, verb);
         let request =
             Request { client, id, target: Target::default(), wait: Wait::Answer, retention: None, invoke: None };
         let number = self.open(request);

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::app::{self, Fields};
 use crate::config::{Canary, Faults};
-use crate::ledger::{Ledger, Life};
+use crate::ledger::Ledger;
 use crate::names;
 use crate::rng::Rng;
 use crate::violation::Check;
@@ -61,7 +61,6 @@ pub(crate) struct Start {
     pub(crate) work: Work,
     pub(crate) term: u64,
     pub(crate) attempt: u32,
-    pub(crate) created_at: u64,
     pub(crate) journal: Vec<JournalRow>,
     pub(crate) fields: Fields,
 }
@@ -76,7 +75,7 @@ pub(crate) enum Ask {
     /// Call [`Host::timer`] after so many ms.
     After(u64, Timer),
     /// A flow waits for this signal from outside.
-    Awakeable { id: InvocationId, created_at: u64, signal: u32 },
+    Awakeable { id: InvocationId, life: u64, signal: u32 },
 }
 
 /// What the host wants to be reminded of.
@@ -127,8 +126,8 @@ pub(crate) struct Host {
     flows: BTreeMap<InvocationId, Flow>,
     /// Direct turns that failed and are on their way into the mailbox.
     unconfirmed: BTreeSet<InvocationId>,
-    /// The last records of each flow, to be sent again late. Of one life: a later one may have equal attempt numbers.
-    records: BTreeMap<Life, Vec<Body>>,
+    /// The last records of each flow, to be sent again late, also when its id has another life by then.
+    records: BTreeMap<InvocationId, Vec<Body>>,
 }
 
 impl Host {
@@ -181,17 +180,19 @@ impl Host {
         Ok(())
     }
 
-    /// Late records of attempts that are over (invariant I8).
+    /// Late records of attempts that are over, and of earlier lives (invariant I8).
     fn send_again(&mut self, start: &Start, cx: &mut Cx<'_>) {
-        let Some(records) = self.records.remove(&(start.work.id, start.created_at)) else { return };
+        let Some(records) = self.records.remove(&start.work.id) else { return };
         for mut record in records {
             if !cx.rng.chance(cx.faults.stale) {
                 continue;
             }
-            if cx.canary == Some(Canary::IgnoreFence)
-                && let Body::Append(append) = &mut record
-            {
-                (append.term, append.attempt) = (start.term, start.attempt);
+            if let Body::Append(append) = &mut record {
+                match cx.canary {
+                    Some(Canary::IgnoreFence) => (append.term, append.attempt) = (start.term, start.attempt),
+                    Some(Canary::ReuseIds) => append.life = start.work.life,
+                    _ => {}
+                }
             }
             cx.propose(start.work.id, 0, record);
         }
@@ -210,6 +211,8 @@ fn service_turn(start: &Start, cx: &mut Cx<'_>) {
             attempt: start.attempt,
             failure: Some(Failure::new(501, "panicked")),
             next: Some(next),
+            life: work.life,
+            uncounted: false,
         };
         return cx.propose(work.id, 0, Body::AttemptFailed(failed));
     }
@@ -222,6 +225,7 @@ fn service_turn(start: &Start, cx: &mut Cx<'_>) {
         changes: end.changes,
         sends: end.sends,
         outcome: Some(end.outcome),
+        life: work.life,
     };
     cx.propose(work.id, 0, Body::Turn(turn));
 }

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use crate::names;
 use crate::violation::{Check, Invariant, check};
 
-/// One life of an invocation id: an idempotent one may be accepted again after its result is forgotten.
+/// One life of an invocation id, by its number: an id that derives from a key may be accepted again after its result is
+/// forgotten.
 pub(crate) type Life = (InvocationId, u64);
 
 /// The ledger.

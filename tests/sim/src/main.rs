@@ -90,6 +90,7 @@ fn add(total: &mut Counts, one: &Counts) {
     total.compared += one.compared;
     total.executions += one.executions;
     total.fenced += one.fenced;
+    total.scheduled += one.scheduled;
     total.events += one.events;
     total.simulated_ms += one.simulated_ms;
 }

@@ -42,6 +42,20 @@ pub(crate) fn rank(service: &str) -> u8 {
     }
 }
 
+/// What the registry knows of a handler.
+pub(crate) fn target(service: &str, handler: &str, key: Option<String>) -> Target {
+    let access = if key.is_some() { Access::Exclusive } else { Access::Shared };
+    let form = if handler == "run" { Form::Flow } else { Form::Turn };
+    Target {
+        service: service.into(),
+        handler: handler.into(),
+        key,
+        access: access as i32,
+        form: form as i32,
+        workflow: false,
+    }
+}
+
 /// Something that can be invoked.
 #[derive(Clone, Debug)]
 pub(crate) struct Callee {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use abide_model::command::{FlowMessage, Invoke};
+use abide_model::command::{FlowMessage, Invoke, Target};
 use abide_model::protocol::{
     Call, Code, EagerStateResult, Failure, GetEagerState, InvocationTarget, NotificationId, NotificationResult,
     OneWayCall, Output, OutputResult, PlainCommand, RawMessage, SIGNAL_CANCEL, SendSignal, SetState, SignalId,
@@ -68,8 +68,9 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// The program that `input` of a flow of `service` stands for.
-    pub(crate) fn of(service: &str, keyed: bool, input: &[u8]) -> Self {
+    /// The program that `input` of a flow stands for.
+    pub(crate) fn of(target: &Target, input: &[u8]) -> Self {
+        let (service, keyed) = (target.service.as_str(), target.key.is_some());
         let seed = fold(0, input);
         let depth = input.first().copied().unwrap_or(0);
         let mut rng = Rng::stream(seed, "program");

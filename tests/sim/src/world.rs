@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BinaryHeap};
 use abide_model::command::{Body, Command, Control, Verb};
 use abide_model::id::InvocationId;
 use abide_storage::{LogEntry, MemLog, MemState};
-use bytes::Bytes;
 
 use crate::audit;
 use crate::client::{Awakeable, Request};
@@ -107,6 +106,8 @@ pub struct Counts {
     pub executions: u64,
     /// Records of attempts that were over.
     pub fenced: u64,
+    /// Runs that schedules asked for.
+    pub scheduled: u64,
     /// Events.
     pub events: u64,
     /// Simulated ms.
@@ -284,8 +285,7 @@ impl World {
             .collect();
         let _ = node;
         for id in paused {
-            let control = Control { target: Bytes::copy_from_slice(&id.to_bytes()), verb: Verb::Resume as i32 };
-            self.propose_from_outside(id, Command::new(Body::Control(control)));
+            self.propose_from_outside(id, Command::new(Body::Control(Control::new(id, Verb::Resume))));
         }
     }
 

@@ -64,6 +64,10 @@ pub(crate) fn notify<V: View>(
         Some(Status::Paused(_) | Status::BackingOff(_)) => {
             append(txn, id, row, RawMessage::new(code, notification));
         }
+        // A restarted invocation may wait for its key and have a sleep of its first life in its journal.
+        Some(Status::Queued(_)) if code == Code::SLEEP_DONE => {
+            append(txn, id, row, RawMessage::new(code, notification));
+        }
         Some(Status::Scheduled(_) | Status::Queued(_)) | None => return,
     }
     txn.put::<Invocations>(&id, row);

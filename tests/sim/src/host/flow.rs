@@ -15,6 +15,9 @@ use crate::ledger::Life;
 use crate::program::{AWAKEABLE, Known, Program, Replay, Stop};
 use crate::violation::{Check, Invariant, Violation, check};
 
+/// The version of the code that the simulated host has.
+const VERSION: &str = "v1";
+
 /// An attempt under way.
 pub(super) struct Flow {
     life: Life,
@@ -43,7 +46,7 @@ enum Next {
 impl Host {
     pub(super) fn start_flow(&mut self, start: Start, cx: &mut Cx<'_>) -> Check {
         let id = start.work.id;
-        if self.flows.get(&id).is_some_and(|flow| flow.attempt >= start.attempt) {
+        if self.flows.get(&id).is_some_and(|flow| (flow.life.1, flow.attempt) >= (start.work.life, start.attempt)) {
             return Ok(());
         }
         let object = start.work.target.exclusive_object();
@@ -53,16 +56,16 @@ impl Host {
                 format!("{id} starts on {object} while {:?} runs there", other.map(|(id, _)| id))
             })?;
         }
-        cx.ledger.journal((id, start.created_at), &start.journal)?;
+        cx.ledger.journal((id, start.work.life), &start.journal)?;
         let target = &start.work.target;
         let flow = Flow {
-            life: (id, start.created_at),
+            life: (id, start.work.life),
             service: target.service.clone(),
             object,
             term: start.term,
             attempt: start.attempt,
             failures: start.work.failures,
-            program: Program::of(&target.service, target.key.is_some(), &start.work.input),
+            program: Program::of(target, &start.work.input),
             known: known(&start.journal),
             fields: start.fields,
             seen: u32::try_from(start.journal.len()).unwrap_or(u32::MAX),
@@ -109,7 +112,7 @@ impl Host {
         {
             flow.put_away(&ids);
             let records = flow.propose(cx);
-            self.records.insert(flow.life, records);
+            self.records.insert(id, records);
             return Ok(());
         }
         self.flows.insert(id, flow);
@@ -120,7 +123,7 @@ impl Host {
         let Some(mut flow) = self.flows.remove(&id) else { return Ok(()) };
         let (next, records) = flow.advance(cx)?;
         if !records.is_empty() {
-            self.records.insert(flow.life, records);
+            self.records.insert(id, records);
         }
         if matches!(next, Next::Stay) {
             self.flows.insert(id, flow);
@@ -160,8 +163,8 @@ impl Flow {
                         if let NotificationId::SignalIndex(signal) = id
                             && *signal >= AWAKEABLE
                         {
-                            let (id, created_at) = self.life;
-                            cx.asks.push(Ask::Awakeable { id, created_at, signal: *signal });
+                            let (id, life) = self.life;
+                            cx.asks.push(Ask::Awakeable { id, life, signal: *signal });
                         }
                     }
                     if cx.panics() {
@@ -231,6 +234,8 @@ impl Flow {
                 attempt: self.attempt,
                 messages: std::mem::replace(&mut messages, rest),
                 seen: self.seen,
+                life: self.life.1,
+                version: VERSION.into(),
             };
             self.unacknowledged += 1;
             cx.propose(self.life.0, 0, Body::Append(append.clone()));
@@ -249,6 +254,8 @@ impl Flow {
             attempt: self.attempt,
             failure: Some(Failure::new(501, "panicked")),
             next: Some(cx.next(&self.service, self.failures + 1)),
+            life: self.life.1,
+            uncounted: cx.rng.chance(1_000),
         };
         cx.propose(self.life.0, 0, Body::AttemptFailed(failed.clone()));
         records.push(Body::AttemptFailed(failed));

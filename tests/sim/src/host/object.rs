@@ -143,11 +143,13 @@ impl Host {
                 failure: Some(Failure::new(501, "panicked")),
                 next: Some(cx.next(&target.service, 1)),
                 accept: Some(invoke),
+                life: 0,
+                uncounted: false,
             };
             return cx.propose(id, request, Body::AttemptFailed(failed));
         }
         let end = app::turn(&target, &invoke.input, &ready.fields, cx.rng, cx.now);
-        let turn = ready.record(invoke.id.clone(), Some(invoke), end);
+        let turn = ready.record(invoke.id.clone(), 0, Some(invoke), end);
         cx.propose(id, request, Body::Turn(turn));
         if cx.rng.chance(cx.faults.passivate) {
             self.passivate(&object);
@@ -193,6 +195,8 @@ impl Host {
                     attempt: due.map_or(0, |due| due.attempt),
                     failure: Some(Failure::new(501, "panicked")),
                     next: Some(cx.next(&item.work.target.service, failures)),
+                    life: item.work.life,
+                    uncounted: false,
                 };
                 cx.propose(item.work.id, 0, Body::AttemptFailed(failed));
                 activation.due.take_if(|due| due.id == item.work.id);
@@ -201,7 +205,7 @@ impl Host {
                 return;
             }
             let end = app::turn(&item.work.target, &item.work.input, &ready.fields, cx.rng, cx.now);
-            let turn = ready.record(id, None, end);
+            let turn = ready.record(id, item.work.life, None, end);
             cx.propose(item.work.id, 0, Body::Turn(turn));
         }
         cx.asks.push(Ask::After(1, Timer::Pump(object.clone())));
@@ -210,7 +214,7 @@ impl Host {
 
 impl Ready {
     /// The record of a turn that ran here; goes on from its state.
-    fn record(&mut self, id: Bytes, accept: Option<Invoke>, end: app::End) -> Turn {
+    fn record(&mut self, id: Bytes, life: u64, accept: Option<Invoke>, end: app::End) -> Turn {
         let base = self.version;
         if !end.changes.is_empty() {
             self.version = self.version.next(self.id);
@@ -229,6 +233,7 @@ impl Ready {
             changes: end.changes,
             sends: end.sends,
             outcome: Some(end.outcome),
+            life,
         }
     }
 }
