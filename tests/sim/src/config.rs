@@ -117,7 +117,7 @@ pub(crate) struct Config {
     /// How long results of idempotent flows are kept, in ms.
     pub(crate) flow_retention: u64,
     /// Relative frequency of each kind of request, see `client`.
-    pub(crate) mix: [u64; 12],
+    pub(crate) mix: [u64; 17],
     pub(crate) faults: Faults,
     pub(crate) canary: Option<Canary>,
 }
@@ -181,16 +181,23 @@ impl Config {
             Some(Canary::ReuseIds) => faults.stale = 5_000,
             Some(Canary::EarlyTimers | Canary::RepeatMessages | Canary::FireTwice | Canary::IgnoreAbort) | None => {}
         }
-        let mut mix = [0; 12];
+        let mut mix = [0; 17];
         for weight in &mut mix {
             *weight = if rng.chance(7_000) { rng.range(1, 10) } else { 0 };
         }
         // Nothing at all, so that ids come again while records of their earlier lives are under way; a while; for good.
-        let mut flow_retention = [0, rng.range(1, 3_000), names::FLOW_RETENTION][usize::try_from(rng.below(3)).unwrap_or(0)];
+        let mut flow_retention = [0, rng.range(1, 3_000), names::FOR_GOOD][usize::try_from(rng.below(3)).unwrap_or(0)];
         if canary == Some(Canary::ReuseIds) {
             flow_retention = 0;
             // Idempotent flows, and orders that end them.
             (mix[10], mix[11]) = (20, 20);
+        }
+        match canary {
+            Some(Canary::DropPromises) => (mix[12], mix[13]) = (20, 20),
+            Some(Canary::DropLetters) => (mix[6], mix[8]) = (20, 20),
+            Some(Canary::FireTwice) => mix[15] = 20,
+            Some(Canary::IgnoreAbort) => (mix[5], mix[7], mix[10]) = (20, 20, 20),
+            _ => {}
         }
         if mix.iter().all(|weight| *weight == 0) {
             mix[0] = 1;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use abide_model::command::{AttemptFailed, Body, Command, Form, Invoke, Next, StateVersion, Turn};
 use abide_model::effect::Work;
 use abide_model::id::{InvocationId, ObjectId, PartitionId};
-use abide_model::protocol::Failure;
+use abide_model::protocol::{Failure, SignalId};
 use abide_model::table::JournalRow;
 use bytes::Bytes;
 
@@ -75,7 +75,7 @@ pub(crate) enum Ask {
     /// Call [`Host::timer`] after so many ms.
     After(u64, Timer),
     /// A flow waits for this signal from outside.
-    Awakeable { id: InvocationId, life: u64, signal: u32 },
+    Awaits(InvocationId, u64, SignalId),
 }
 
 /// What the host wants to be reminded of.
@@ -140,9 +140,13 @@ impl Host {
             HostMsg::Notify { id, attempt, index, entry } => return self.notify(id, attempt, index, &entry, cx),
             HostMsg::Appended { id, attempt } => return self.appended(id, attempt, cx),
             HostMsg::Abort { id, object } => {
-                self.flows.remove(&id);
-                if let Some(object) = object {
-                    self.ended(&object, id, cx);
+                cx.ledger.stops(id);
+                if cx.canary != Some(Canary::IgnoreAbort) {
+                    self.flows.remove(&id);
+                }
+                match object {
+                    Some(object) => self.ended(&object, id, cx),
+                    None => self.held(id),
                 }
             }
             HostMsg::Rejected { object, activation } => self.rejected(object, activation, cx),

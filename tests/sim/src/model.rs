@@ -69,6 +69,8 @@ pub(crate) struct Part {
     local: VecDeque<Parcel>,
     /// Everything that was ever accepted, and its ends in order.
     pub(crate) ends: BTreeMap<InvocationId, Vec<Outcome>>,
+    /// How often an operator has had a result forgotten.
+    pub(crate) purges: BTreeMap<InvocationId, u64>,
     /// Accepted attempts of an invocation that were fenced off, for the report.
     pub(crate) fenced: u64,
     /// What was forgotten, for the report.
@@ -233,6 +235,11 @@ impl Part {
     /// Number of entries of the journal that is kept of the completed invocation `id`.
     pub(crate) fn kept_journal(&self, id: InvocationId) -> usize {
         self.kept.get(&id).map_or(0, |kept| kept.journal.len())
+    }
+
+    /// Whether nothing is under way, and nothing will begin by itself.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.invocations.is_empty() && self.schedules.is_empty()
     }
 
     /// Whether all messages to other partitions were taken.

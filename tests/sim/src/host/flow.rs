@@ -4,7 +4,7 @@ use abide_model::command::{Append, AttemptFailed, Body, FlowMessage};
 use abide_model::id::{InvocationId, ObjectId};
 use abide_model::protocol::{
     Code, End, Failure, Notification, NotificationId, NotificationResult, ProposeRunCompletion, RawMessage, RunResult,
-    SIGNAL_CANCEL, Suspension, Value,
+    SIGNAL_CANCEL, SignalId, Suspension, Value,
 };
 use abide_model::table::JournalRow;
 use bytes::Bytes;
@@ -56,6 +56,7 @@ impl Host {
                 format!("{id} starts on {object} while {:?} runs there", other.map(|(id, _)| id))
             })?;
         }
+        cx.ledger.begins(id);
         cx.ledger.journal((id, start.work.life), &start.journal)?;
         let target = &start.work.target;
         let flow = Flow {
@@ -160,12 +161,12 @@ impl Flow {
                 }
                 Stop::Wait(ids) => {
                     for id in &ids {
-                        if let NotificationId::SignalIndex(signal) = id
-                            && *signal >= AWAKEABLE
-                        {
-                            let (id, life) = self.life;
-                            cx.asks.push(Ask::Awakeable { id, life, signal: *signal });
-                        }
+                        let signal = match id {
+                            NotificationId::SignalIndex(signal) if *signal >= AWAKEABLE => SignalId::Index(*signal),
+                            NotificationId::SignalName(name) => SignalId::Name(name.clone()),
+                            _ => continue,
+                        };
+                        cx.asks.push(Ask::Awaits(self.life.0, self.life.1, signal));
                     }
                     if cx.panics() {
                         return Ok((Next::Over, self.fail(cx)));

@@ -72,7 +72,7 @@ impl Host {
         let Some(activation) = self.objects.get_mut(&object) else { return self.load(object, cx) };
         let Some(ready) = &mut activation.ready else { return };
         if ready.queue.iter().all(|item| item.work.id != work.id) {
-            let held = work.target.form() == Form::Flow;
+            let held = work.target.form() != Form::Turn;
             ready.queue.push_back(Item { work, held });
         }
         self.pump(&object, cx);
@@ -94,6 +94,13 @@ impl Host {
             activation.due.take_if(|due| due.id == id);
         }
         self.reload(object, cx);
+    }
+
+    /// A turn that is due again is not to be run now.
+    pub(super) fn held(&mut self, id: InvocationId) {
+        for activation in self.objects.values_mut() {
+            activation.due.take_if(|due| due.id == id);
+        }
     }
 
     pub(super) fn rejected(&mut self, object: ObjectId, activation: u64, cx: &mut Cx<'_>) {
@@ -174,7 +181,7 @@ impl Host {
             let Some(ready) = &mut activation.ready else { return };
             let Some(head) = ready.queue.front() else { return };
             let due = activation.due.filter(|due| due.id == head.work.id);
-            let holds = head.work.target.form() == Form::Flow || (head.held && due.is_none());
+            let holds = head.work.target.form() != Form::Turn || (head.held && due.is_none());
             let mut at = 0;
             if holds {
                 // Now and then something overtakes what holds the place: the machine has to refuse it.

@@ -76,7 +76,10 @@ impl Part {
                     self.admit(id);
                 }
             }
-            Verb::Purge => self.forget(id),
+            Verb::Purge => {
+                *self.purges.entry(id).or_default() += 1;
+                self.forget(id);
+            }
             Verb::PurgeJournal => self.forget_journal(id),
             Verb::Restart => {
                 if let Some(kept) = self.kept.get(&id).cloned() {

@@ -24,8 +24,8 @@ pub(crate) struct Sched {
     pub(crate) paused: bool,
     pub(super) created_at: u64,
     pub(super) modified_at: u64,
-    pub(crate) runs: u64,
-    pub(crate) skipped: u64,
+    pub(super) runs: u64,
+    pub(super) skipped: u64,
     pub(super) last_run_at: u64,
     pub(super) last_run: Bytes,
     pub(super) active: Vec<Bytes>,
@@ -33,7 +33,7 @@ pub(crate) struct Sched {
     pub(super) last_fault: String,
     pub(super) life: u64,
     /// Times that have come, and runs beside them.
-    pub(super) accounted: u64,
+    pub(crate) accounted: u64,
     /// Times that were run since the timetable was last set.
     ran: BTreeSet<u64>,
 }
