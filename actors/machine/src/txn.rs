@@ -22,6 +22,7 @@ pub(crate) struct Txn<'v, V> {
     now: Millis,
     leader_term: u64,
     lives: u64,
+    forgotten_version: u64,
     writes: BTreeMap<Box<[u8]>, WriteOp>,
     effects: Vec<Effect>,
     /// Messages to this very partition, handled before the command ends.
@@ -37,6 +38,7 @@ impl<'v, V: View> Txn<'v, V> {
             now: machine.log_time,
             leader_term: machine.leader_term,
             lives: machine.lives,
+            forgotten_version: machine.forgotten_version,
             writes: BTreeMap::new(),
             effects: Vec::new(),
             local: VecDeque::new(),
@@ -55,6 +57,16 @@ impl<'v, V: View> Txn<'v, V> {
     pub(crate) fn next_life(&mut self) -> u64 {
         self.lives += 1;
         self.lives
+    }
+
+    /// A state with this version is forgotten.
+    pub(crate) fn forget_version(&mut self, version: u64) {
+        self.forgotten_version = self.forgotten_version.max(version);
+    }
+
+    /// A version above `version` and above all that were forgotten.
+    pub(crate) fn version_above(&self, version: u64) -> u64 {
+        version.max(self.forgotten_version) + 1
     }
 
     pub(crate) fn partition(&self) -> PartitionId {
@@ -160,9 +172,9 @@ impl<'v, V: View> Txn<'v, V> {
         keys.iter().take(limit).map(|key| T::decode_key(key)).collect()
     }
 
-    /// What the command does, and the last life it gave out.
-    pub(crate) fn finish(self) -> (Transition, u64) {
+    /// What the command does, the last life it gave out, and the highest version that was forgotten.
+    pub(crate) fn finish(self) -> (Transition, u64, u64) {
         let writes = self.writes.into_iter().map(|(key, op)| Write { key, op }).collect();
-        (Transition { writes, effects: self.effects }, self.lives)
+        (Transition { writes, effects: self.effects }, self.lives, self.forgotten_version)
     }
 }
