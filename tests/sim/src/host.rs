@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::app::{self, Fields};
 use crate::config::{Canary, Faults};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Life};
 use crate::names;
 use crate::rng::Rng;
 use crate::violation::Check;
@@ -85,6 +85,8 @@ pub(crate) enum Timer {
     Pump(ObjectId),
     /// Put a waiting flow away.
     Suspend(InvocationId, u32),
+    /// Run the user code that an attempt has come to.
+    Run(Life, u32),
 }
 
 /// What a call of the host may use.
@@ -164,6 +166,7 @@ impl Host {
                 Ok(())
             }
             Timer::Suspend(id, attempt) => self.suspend(id, attempt, cx),
+            Timer::Run(life, attempt) => self.run(life, attempt, cx),
         }
     }
 

@@ -54,6 +54,12 @@ pub(crate) struct Part {
     lives: u64,
     pub(crate) invocations: BTreeMap<InvocationId, Inv>,
     pub(crate) objects: BTreeMap<ObjectId, Obj>,
+    /// Every state that ever was, by its name.
+    states: BTreeMap<(ObjectId, (u64, u64)), BTreeMap<String, Bytes>>,
+    /// The highest version of a state that was forgotten.
+    highest: u64,
+    /// A version that was taken for two states.
+    misnamed: Option<String>,
     kept: BTreeMap<InvocationId, Kept>,
     promises: BTreeMap<(ObjectId, String), Promise>,
     pub(crate) letters: BTreeMap<(String, u64), LetterRow>,
@@ -197,6 +203,7 @@ impl Model {
             while let Some(parcel) = part.local.pop_front() {
                 part.take(parcel);
             }
+            check(part.misnamed.is_none(), Invariant::I2Linearizable, || part.misnamed.clone().unwrap_or_default())?;
         }
         Ok(())
     }
@@ -256,7 +263,7 @@ impl Part {
                 }
             }
             Some(Body::Invoke(invoke)) => self.accept(&invoke),
-            Some(Body::Turn(turn)) => self.turn(turn),
+            Some(Body::Turn(turn)) => return self.turn(turn),
             Some(Body::Append(append)) => return self.append(append),
             Some(Body::AttemptFailed(failed)) => self.failed(failed),
             Some(Body::Signal(signal)) => self.signal(&signal),
@@ -445,6 +452,14 @@ impl Part {
                 self.respond(target, &sink, Some(outcome));
             }
         }
+    }
+}
+
+impl Inv {
+    /// The argument.
+    fn input(&self) -> Bytes {
+        let input = self.journal.first().and_then(|(_, input)| Input::decode(input.clone()).ok());
+        input.and_then(|input| input.value).unwrap_or_default().content
     }
 }
 

@@ -35,6 +35,9 @@ pub(super) struct Flow {
     outgoing: Vec<FlowMessage>,
     /// Proposals that are not durable yet.
     unacknowledged: usize,
+    /// Whether user code is about to run, and for which completion.
+    running: bool,
+    step: u32,
 }
 
 /// What follows a step.
@@ -72,6 +75,8 @@ impl Host {
             seen: u32::try_from(start.journal.len()).unwrap_or(u32::MAX),
             outgoing: Vec::new(),
             unacknowledged: 0,
+            running: false,
+            step: 0,
         };
         self.flows.insert(id, flow);
         self.advance(id, cx)
@@ -120,6 +125,22 @@ impl Host {
         Ok(())
     }
 
+    /// The user code that an attempt has come to runs, unless the attempt is over.
+    pub(super) fn run(&mut self, life: Life, attempt: u32, cx: &mut Cx<'_>) -> Check {
+        let same = |flow: &&mut Flow| flow.life == life && flow.attempt == attempt && flow.running;
+        let Some(flow) = self.flows.get_mut(&life.0).filter(same) else { return Ok(()) };
+        flow.running = false;
+        cx.ledger.execute(life, flow.step)?;
+        if cx.panics() {
+            let records = flow.fail(cx);
+            self.flows.remove(&life.0);
+            self.records.insert(life.0, records);
+            return Ok(());
+        }
+        flow.ran(flow.step, cx);
+        self.advance(life.0, cx)
+    }
+
     fn advance(&mut self, id: InvocationId, cx: &mut Cx<'_>) -> Check {
         let Some(mut flow) = self.flows.remove(&id) else { return Ok(()) };
         let (next, records) = flow.advance(cx)?;
@@ -153,11 +174,11 @@ impl Flow {
                     if self.unacknowledged > 0 {
                         return Ok((Next::Stay, Vec::new()));
                     }
-                    cx.ledger.execute(self.life, completion)?;
-                    if cx.panics() {
-                        return Ok((Next::Over, self.fail(cx)));
+                    if !std::mem::replace(&mut self.running, true) {
+                        cx.asks.push(Ask::After(cx.rng.range(0, 20), Timer::Run(self.life, self.attempt)));
                     }
-                    self.ran(completion, cx);
+                    self.step = completion;
+                    return Ok((Next::Stay, Vec::new()));
                 }
                 Stop::Wait(ids) => {
                     for id in &ids {

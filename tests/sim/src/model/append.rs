@@ -249,9 +249,7 @@ impl Part {
         let cancelled = matches!(&output, Some(OutputResult::Failure(it)) if it.message == names::CANCELLED);
         if !cancelled {
             let known = self.replayable(id);
-            let input = inv.journal.first().map(|(_, payload)| payload.clone()).unwrap_or_default();
-            let input = abide_model::protocol::Input::decode(input).unwrap_or_default().value.unwrap_or_default();
-            let program = Program::of(&inv.target, &input.content);
+            let program = Program::of(&inv.target, &inv.input());
             let (mut fields, mut rng) = (Fields::new(), Rng::stream(0, "replay"));
             let mut replay = Replay::new(&known, &mut fields, 0, &mut rng);
             let stop = replay.run(&program);

@@ -2,7 +2,7 @@
 
 use abide_model::command::{FieldChange, Outcome, StateEdit};
 use abide_model::id::{InvocationId, ObjectId};
-use abide_model::protocol::{Failure, Input};
+use abide_model::protocol::Failure;
 use bytes::Bytes;
 use prost::Message as _;
 
@@ -32,7 +32,26 @@ impl Part {
     pub(super) fn publish(&mut self, object: &ObjectId, ttl: u64) {
         let now = self.log_time;
         let obj = self.objects.entry(object.clone()).or_default();
-        obj.is_now((obj.version.0 + 1, 0), now, ttl);
+        obj.is_now((obj.version.0.max(self.highest) + 1, 0), now, ttl);
+        self.name(object);
+    }
+
+    /// Nothing is left of `object`.
+    pub(super) fn forget_object(&mut self, object: &ObjectId) {
+        if let Some(obj) = self.objects.remove(object) {
+            self.highest = self.highest.max(obj.version.0);
+        }
+    }
+
+    /// Remembers the state of `object` under its version, which never names another one: speculation and edits rely on
+    /// that.
+    pub(super) fn name(&mut self, object: &ObjectId) {
+        let Some(obj) = self.objects.get(object) else { return };
+        let known = self.states.entry((object.clone(), obj.version)).or_insert_with(|| obj.fields.clone());
+        if *known != obj.fields {
+            let text = format!("version {:?} of {object} is {known:?} and {:?}", obj.version, obj.fields);
+            self.misnamed.get_or_insert(text);
+        }
     }
 
     /// Nothing is before this edit.
@@ -40,7 +59,7 @@ impl Part {
         let Some(object) = self.invocations.get(&id).and_then(|inv| inv.target.object()) else { return };
         let (outcome, emptied) = self.edit(id, &object);
         if emptied {
-            self.objects.remove(&object);
+            self.forget_object(&object);
         }
         self.complete(id, &outcome, By::Itself, true);
     }
@@ -49,8 +68,7 @@ impl Part {
     pub(super) fn edit(&mut self, id: InvocationId, object: &ObjectId) -> (Outcome, bool) {
         let Some(inv) = self.invocations.get(&id) else { return (Outcome::default(), false) };
         let ttl = inv.terms.ttl;
-        let input = inv.journal.first().and_then(|(_, input)| Input::decode(input.clone()).ok()).unwrap_or_default();
-        let edit = StateEdit::decode(input.value.unwrap_or_default().content).unwrap_or_default();
+        let edit = StateEdit::decode(inv.input()).unwrap_or_default();
         let obj = self.objects.entry(object.clone()).or_default();
         let is = obj.version;
         if let Some(wanted) = edit.expected

@@ -64,7 +64,7 @@ impl Part {
             }
         }
         if emptied {
-            self.objects.remove(&object);
+            self.forget_object(&object);
         }
     }
 }

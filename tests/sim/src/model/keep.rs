@@ -62,7 +62,7 @@ impl Part {
                 obj.expires = now + obj.ttl.max(1);
             } else {
                 self.forgotten += 1;
-                self.objects.remove(&object);
+                self.forget_object(&object);
             }
         }
     }
@@ -82,7 +82,7 @@ impl Part {
         self.forgotten += 1;
         if let Some(object) = kept.target.object().filter(|_| is_run(&kept.target)) {
             self.forget_promises(&object, id);
-            self.objects.remove(&object);
+            self.forget_object(&object);
         }
     }
 

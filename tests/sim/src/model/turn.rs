@@ -7,29 +7,34 @@ use abide_model::table::FailedAttempt;
 
 use super::end::By;
 use super::{Part, Status, Terms, binary};
+use crate::app;
+use crate::rng::Rng;
+use crate::violation::{Check, Invariant, check};
 
 impl Part {
-    pub(super) fn turn(&mut self, turn: Turn) {
-        let Some(id) = InvocationId::from_bytes(&turn.id) else { return };
+    pub(super) fn turn(&mut self, turn: Turn) -> Check {
+        let Some(id) = InvocationId::from_bytes(&turn.id) else { return Ok(()) };
         let base = turn.base.map(|base| (base.version, base.writer));
         let outcome = turn.outcome.clone().unwrap_or_default();
         if let Some(invoke) = turn.accept.clone() {
             return self.turn_with_request(id, &invoke, &turn, base, outcome);
         }
-        let Some(inv) = self.invocations.get(&id) else { return };
+        let Some(inv) = self.invocations.get(&id) else { return Ok(()) };
         let (target, ttl) = (inv.target.clone(), inv.terms.ttl);
         let runs = matches!(inv.status, Status::Running | Status::Queued) && target.form() == Form::Turn;
         if !runs || inv.life != turn.life {
-            return;
+            return Ok(());
         }
         if let Some(object) = target.exclusive_object() {
-            let Some(obj) = self.objects.get(&object) else { return };
+            let Some(obj) = self.objects.get(&object) else { return Ok(()) };
             if obj.queue.front() != Some(&id) || base != Some(obj.version) {
-                return;
+                return Ok(());
             }
         }
-        self.commit(id, &target, &turn, ttl);
+        let input = inv.input();
+        self.commit(id, &target, &input, &turn, ttl)?;
         self.complete(id, &outcome, By::Itself, true);
+        Ok(())
     }
 
     fn turn_with_request(
@@ -39,19 +44,20 @@ impl Part {
         turn: &Turn,
         base: Option<(u64, u64)>,
         outcome: Outcome,
-    ) {
+    ) -> Check {
         if self.known(id, invoke) {
-            return;
+            return Ok(());
         }
-        let Some(target) = invoke.target.clone() else { return };
+        let Some(target) = invoke.target.clone() else { return Ok(()) };
         if let Some(object) = target.exclusive_object() {
             let (version, idle) =
                 self.objects.get(&object).map_or(((0, 0), true), |obj| (obj.version, obj.queue.is_empty()));
             if !idle || base != Some(version) {
-                return self.accept(invoke);
+                self.accept(invoke);
+                return Ok(());
             }
         }
-        self.commit(id, &target, turn, invoke.state_ttl_ms);
+        self.commit(id, &target, &invoke.input, turn, invoke.state_ttl_ms)?;
         self.ends.entry(id).or_default().push(outcome.clone());
         self.letter_at_once(id, invoke, &outcome);
         let now = self.log_time;
@@ -59,21 +65,29 @@ impl Part {
         if let Some(sink) = &invoke.sink {
             self.respond(id, sink, Some(outcome));
         }
+        Ok(())
     }
 
-    fn commit(&mut self, id: InvocationId, target: &Target, turn: &Turn, ttl: u64) {
+    /// A turn takes effect: what it did has to be what it does on the state as it is (I2).
+    fn commit(&mut self, id: InvocationId, target: &Target, input: &[u8], turn: &Turn, ttl: u64) -> Check {
         if let Some(object) = target.exclusive_object() {
             let now = self.log_time;
-            let obj = self.objects.entry(object).or_default();
+            let obj = self.objects.entry(object.clone()).or_default();
+            let again = app::turn(target, input, &obj.fields, &mut Rng::stream(0, "again"), now);
+            check(again.changes == turn.changes && Some(&again.outcome) == turn.outcome.as_ref(), Invariant::I2Linearizable, || {
+                format!("{id} on {object} made {:?} of {:?}", turn.changes, obj.fields)
+            })?;
             *obj.turns.entry(target.handler.clone()).or_default() += 1;
             obj.change(&turn.changes);
             if !turn.changes.is_empty() {
                 obj.is_now((obj.version.0 + 1, turn.activation), now, ttl);
+                self.name(&object);
             }
         }
         for send in &turn.sends {
             self.send(ParcelBody::Invoke(Invoke { invoked_by: binary(id), ..send.clone() }));
         }
+        Ok(())
     }
 
     pub(super) fn failed(&mut self, failed: AttemptFailed) {
