@@ -22,11 +22,12 @@ mod ready;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use abide_model::command::StateVersion;
 use abide_model::effect::Work;
 use abide_model::id::{ActivationId, InvocationId, ObjectId, PartitionId};
+use tokio::time::Instant;
 
 use crate::env::{Env, Service};
 use crate::event::{Fields, Queued, StartAttempt};

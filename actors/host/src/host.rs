@@ -12,7 +12,7 @@ use abide_model::protocol::Failure;
 use abide_sdk::service::Registry;
 use actix::Actor;
 use metrics::Counter;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use crate::env::Env;
@@ -69,12 +69,10 @@ impl Host {
         let mut threads = Vec::with_capacity(settings.threads);
         let mut shards = Vec::with_capacity(settings.threads);
         for shard in 0..settings.threads {
-            let (sender, inputs) = unbounded_channel();
-            let queued = Arc::new(AtomicUsize::new(0));
+            let (way, inputs, counter) = Way::new();
             let (registry, port, settings) = (registry.clone(), port.clone(), settings.clone());
             let (ready, started) = blocking::channel();
             let (alive, ended) = blocking::channel::<()>();
-            let counter = Arc::clone(&queued);
             let run = move || {
                 let _alive = alive;
                 actix::System::new().block_on(async move {
@@ -91,15 +89,33 @@ impl Host {
             let join = thread.map_err(|source| StartError::Thread { shard, source })?;
             started.recv().map_err(|_| StartError::Ended { shard })?;
             threads.push(Thread { join, ended });
-            shards.push(Way { sender, queued });
+            shards.push(way);
         }
-        let inner = Inner {
-            shards,
-            mailbox: settings.mailbox,
-            partitions: settings.partitions,
-            overloaded: overloaded_mailbox(),
-        };
-        Ok(Self { handle: HostHandle(Arc::new(inner)), threads, settings })
+        Ok(Self { handle: HostHandle::new(shards, &settings), threads, settings })
+    }
+
+    /// Starts the host on this thread: what would be threads are local tasks of the current
+    /// [`tokio::task::LocalSet`], which has to be entered. They run when it does, and end when it is dropped.
+    ///
+    /// # Errors
+    /// [`StartError::Settings`] when a setting is out of range.
+    ///
+    /// # Panics
+    /// Outside a `LocalSet`.
+    pub fn start_in_place<P: Port>(registry: &Registry, port: &P, settings: HostSettings) -> Result<Self, StartError> {
+        if let Some(fault) = settings.fault() {
+            return Err(StartError::Settings(fault));
+        }
+        let shards = (0..settings.threads).map(|shard| {
+            let (way, inputs, counter) = Way::new();
+            let env = Env::new(registry, port.clone(), settings.clone(), shard);
+            // Nobody waits for the shard to stop: it goes with the set of tasks.
+            let (running, _) = oneshot::channel();
+            Shard::new(env, inputs, counter, running).start();
+            way
+        });
+        let shards = shards.collect();
+        Ok(Self { handle: HostHandle::new(shards, &settings), threads: Vec::new(), settings })
     }
 
     /// The way to the threads.
@@ -153,7 +169,21 @@ struct Way {
     queued: Arc<AtomicUsize>,
 }
 
+impl Way {
+    /// A way, and for the shard at its end: the inputs, and the counter of the calls among them.
+    fn new() -> (Self, UnboundedReceiver<Inbound>, Arc<AtomicUsize>) {
+        let (sender, inputs) = unbounded_channel();
+        let queued = Arc::new(AtomicUsize::new(0));
+        (Self { sender, queued: Arc::clone(&queued) }, inputs, queued)
+    }
+}
+
 impl HostHandle {
+    fn new(shards: Vec<Way>, settings: &HostSettings) -> Self {
+        let (mailbox, partitions) = (settings.mailbox, settings.partitions);
+        Self(Arc::new(Inner { shards, mailbox, partitions, overloaded: overloaded_mailbox() }))
+    }
+
     /// Hands a direct call to the thread of its target, without waiting.
     ///
     /// # Errors

@@ -6,10 +6,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::Instant;
 
 use abide_model::id::ObjectId;
 use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
+use tokio::time::Instant;
 
 use crate::activation::{Activation, Input};
 use crate::env::{Env, Service};

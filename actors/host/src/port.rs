@@ -1,5 +1,7 @@
 //! What handler threads ask of the consensus side.
 
+use std::time::Duration;
+
 use abide_model::command::{Body, Invoke, Outcome};
 use abide_model::error::{self, ErrorCode};
 use abide_model::id::{ActivationId, InvocationId, Millis, ObjectId, PartitionId};
@@ -109,6 +111,12 @@ pub enum Refusal {
     /// The object has as many queued invocations as it may. Nothing was accepted; try again later.
     #[error("the object's mailbox is full; nothing was accepted, try again later")]
     MailboxFull,
+    /// A rate limit of the service, handler or key is reached. Nothing was accepted.
+    #[error("a rate limit is reached; nothing was accepted, try again in {} ms", .retry_after.as_millis())]
+    RateLimited {
+        /// When the next request may be accepted.
+        retry_after: Duration,
+    },
     /// The node is stopping. Nothing was accepted; another node will serve the request.
     #[error("the node is shutting down; nothing was accepted, try another node")]
     ShuttingDown,
@@ -131,6 +139,7 @@ impl Refusal {
         match self {
             Self::Overloaded => error::OVERLOADED,
             Self::MailboxFull => error::MAILBOX_FULL,
+            Self::RateLimited { .. } => error::RATE_LIMITED,
             Self::ShuttingDown => error::SHUTTING_DOWN,
             Self::OutcomeUnknown => error::OUTCOME_UNKNOWN,
             Self::NotFound => error::NOT_FOUND,
@@ -167,6 +176,7 @@ mod tests {
         for refusal in [
             Refusal::Overloaded,
             Refusal::MailboxFull,
+            Refusal::RateLimited { retry_after: Duration::from_millis(5) },
             Refusal::ShuttingDown,
             Refusal::OutcomeUnknown,
             Refusal::NotFound,

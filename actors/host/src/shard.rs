@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use abide_model::command::{Access, AttemptFailed, Body, Form, Target};
 use abide_model::effect::Work;
@@ -17,6 +17,7 @@ use actix::{Actor, ActorContext, Addr, AsyncContext, Context, StreamHandler};
 use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant;
 
 use crate::activation::{Input, Snapshot};
 use crate::env::{Env, Service, not_registered};
@@ -47,6 +48,8 @@ pub(crate) struct Shard<P: Port> {
     /// By service, then by key.
     objects: HashMap<String, HashMap<String, Object<P>>>,
     live: usize,
+    /// Whether the next sweep is planned: only while an object is in memory, so that an idle shard sleeps.
+    sweeping: bool,
     flows: Flows<P>,
     /// Closed when the shard has stopped.
     _running: tokio::sync::oneshot::Sender<()>,
@@ -67,7 +70,8 @@ impl<P: Port> Shard<P> {
     ) -> Self {
         let env = Rc::new(env);
         let flows = Flows::new(Rc::clone(&env));
-        Self { env, inputs: Some(inputs), queued, objects: HashMap::new(), live: 0, flows, _running: running }
+        let (inputs, objects) = (Some(inputs), HashMap::new());
+        Self { env, inputs, queued, objects, live: 0, sweeping: false, flows, _running: running }
     }
 
     fn call(&mut self, call: Box<DirectCall>) {
@@ -249,6 +253,20 @@ impl<P: Port> Shard<P> {
         self.env.metrics.evicted.increment((before - self.live) as u64);
     }
 
+    /// Plans the next sweep, if one is needed.
+    fn plan_sweep(&mut self, cx: &mut Context<Self>) {
+        if self.live == 0 || self.sweeping {
+            return;
+        }
+        self.sweeping = true;
+        let every = (self.env.settings.idle / 4).clamp(Duration::from_millis(10), Duration::from_secs(5));
+        cx.run_later(every, |shard, cx| {
+            shard.sweeping = false;
+            shard.sweep();
+            shard.plan_sweep(cx);
+        });
+    }
+
     /// Lets idle objects go, and wakes those that may wait in vain.
     fn sweep(&mut self) {
         let now = Instant::now();
@@ -306,8 +324,6 @@ impl<P: Port> Actor for Shard<P> {
     type Context = Context<Self>;
 
     fn started(&mut self, cx: &mut Context<Self>) {
-        let every = (self.env.settings.idle / 4).clamp(Duration::from_millis(10), Duration::from_secs(5));
-        cx.run_interval(every, |shard, _| shard.sweep());
         if let Some(mut inputs) = self.inputs.take() {
             cx.add_stream(stream::poll_fn(move |cx| {
                 let mut batch = Vec::new();
@@ -329,6 +345,7 @@ impl<P: Port> StreamHandler<Vec<Inbound>> for Shard<P> {
                 Inbound::Stop => return self.stop(cx),
             }
         }
+        self.plan_sweep(cx);
     }
 }
 

@@ -56,6 +56,7 @@
 //! ```
 
 pub mod command;
+mod floors;
 mod rule;
 mod txn;
 
@@ -70,6 +71,7 @@ use abide_model::id::{Millis, PartitionId};
 use abide_model::table::AppliedRow;
 use abide_model::view::{ReadError, View, Write};
 
+use floors::Floors;
 use txn::Txn;
 
 /// What applying a command changes and causes. Writes first, then effects, and both in order.
@@ -90,6 +92,7 @@ pub struct Machine {
     leader_term: u64,
     lives: u64,
     forgotten_version: u64,
+    floors: Floors,
 }
 
 impl Machine {
@@ -97,7 +100,8 @@ impl Machine {
     #[must_use]
     pub fn new(partition: PartitionId, partitions: u32, applied: &AppliedRow) -> Self {
         let AppliedRow { log_time, leader_term, lives, forgotten_version, .. } = *applied;
-        Self { partition, partitions, log_time: Millis(log_time), leader_term, lives, forgotten_version }
+        let (log_time, floors) = (Millis(log_time), Floors::default());
+        Self { partition, partitions, log_time, leader_term, lives, forgotten_version, floors }
     }
 
     /// The time of the log: the running maximum of the leaders' clocks at proposal.
@@ -144,8 +148,6 @@ impl Machine {
         let mut txn = Txn::new(view, self);
         command::apply(&mut txn, command)?;
         rule::route::settle(&mut txn)?;
-        let (transition, lives, forgotten_version) = txn.finish();
-        (self.lives, self.forgotten_version) = (lives, forgotten_version);
-        Ok(transition)
+        Ok(txn.finish(self))
     }
 }

@@ -3,6 +3,7 @@
 mod arbitrary;
 mod lives;
 mod network;
+mod repeat;
 mod takeover;
 mod total;
 mod workflow;

@@ -10,6 +10,7 @@ use abide_model::id::{Millis, PartitionId};
 use abide_model::table::Table;
 use abide_model::view::{ReadError, View, Write, WriteOp};
 
+use crate::floors::Floors;
 use crate::{Machine, Transition};
 
 /// Rows of a table with their keys.
@@ -23,6 +24,7 @@ pub(crate) struct Txn<'v, V> {
     leader_term: u64,
     lives: u64,
     forgotten_version: u64,
+    pub(crate) floors: Floors,
     writes: BTreeMap<Box<[u8]>, WriteOp>,
     effects: Vec<Effect>,
     /// Messages to this very partition, handled before the command ends.
@@ -39,6 +41,7 @@ impl<'v, V: View> Txn<'v, V> {
             leader_term: machine.leader_term,
             lives: machine.lives,
             forgotten_version: machine.forgotten_version,
+            floors: machine.floors,
             writes: BTreeMap::new(),
             effects: Vec::new(),
             local: VecDeque::new(),
@@ -93,7 +96,9 @@ impl<'v, V: View> Txn<'v, V> {
     /// Sets a row that may exist.
     pub(crate) fn put<T: Table>(&mut self, key: &T::Key, value: &T::Value) {
         let value = T::encode_value(value);
-        match self.writes.entry(T::encode_key(key)) {
+        let key = T::encode_key(key);
+        self.floors.note(&key);
+        match self.writes.entry(key) {
             Entry::Occupied(mut slot) => {
                 let op = slot.get_mut();
                 *op = if matches!(op, WriteOp::Insert(_)) { WriteOp::Insert(value) } else { WriteOp::Put(value) };
@@ -107,7 +112,9 @@ impl<'v, V: View> Txn<'v, V> {
     /// Sets a row that is known not to exist.
     pub(crate) fn insert<T: Table>(&mut self, key: &T::Key, value: &T::Value) {
         let value = T::encode_value(value);
-        match self.writes.entry(T::encode_key(key)) {
+        let key = T::encode_key(key);
+        self.floors.note(&key);
+        match self.writes.entry(key) {
             // Deleted earlier in this command: layers below still hold it.
             Entry::Occupied(mut slot) => {
                 slot.insert(WriteOp::Put(value));
@@ -172,9 +179,12 @@ impl<'v, V: View> Txn<'v, V> {
         keys.iter().take(limit).map(|key| T::decode_key(key)).collect()
     }
 
-    /// What the command does, the last life it gave out, and the highest version that was forgotten.
-    pub(crate) fn finish(self) -> (Transition, u64, u64) {
+    /// What the command does; `machine` keeps what it remembers.
+    pub(crate) fn finish(self, machine: &mut Machine) -> Transition {
+        machine.lives = self.lives;
+        machine.forgotten_version = self.forgotten_version;
+        machine.floors = self.floors;
         let writes = self.writes.into_iter().map(|(key, op)| Write { key, op }).collect();
-        (Transition { writes, effects: self.effects }, self.lives, self.forgotten_version)
+        Transition { writes, effects: self.effects }
     }
 }

@@ -367,6 +367,21 @@ mod tests {
         assert_eq!("sign_1VIrjy6VAVbMmYkdo9Y2sQrj8QREdfHnIAAAAEQ".parse(), Ok(id));
     }
 
+    /// Derived from the name alone, and found again from the printed form.
+    #[test]
+    fn schedule_ids_stay_what_they_are() {
+        let id = ScheduleId::of("nightly");
+        assert_eq!(id.to_string(), "sched_1j3k7l9jqAgC4J8HAF2QilG7m9vhiEjuBt");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(id.partition_key(), PartitionKey::of("nightly"));
+        assert_eq!(ScheduleId::from_bytes(&id.to_bytes()), Some(id));
+        assert_eq!(ScheduleId::from_invocation(id.as_invocation()), id);
+        let as_invocation = id.as_invocation().to_string();
+        for text in ["", "sched_1", "sched_2foAirY4KKzi66hZ0W3CZSmjggN04feGoK", &as_invocation] {
+            assert!(text.parse::<ScheduleId>().is_err(), "{text}");
+        }
+    }
+
     #[test]
     fn malformed_ids_are_refused() {
         for text in [

@@ -52,6 +52,10 @@ pub const SCHEDULE_CATCH_UP_MAX: usize = 100;
 pub const SCHEDULE_ACTIVE_MAX: usize = 64;
 /// Longest schedule expression, in bytes.
 pub const SCHEDULE_SPEC_BYTES_MAX: usize = 256;
+/// Shortest period of a schedule, in ms: each run is an invocation in the log.
+pub const SCHEDULE_PERIOD_MS_MIN: u64 = 1_000;
+/// Largest input of a schedule, in bytes: [`SCHEDULE_CATCH_UP_MAX`] runs with it enter the log at once.
+pub const SCHEDULE_INPUT_BYTES_MAX: usize = 64 << 10;
 /// Most bytes of a schedule's last fault that are kept for display.
 pub const SCHEDULE_FAULT_BYTES_MAX: usize = 512;
 /// Most bytes of a failure message that are kept.

@@ -5,24 +5,30 @@
 //! another origin. There are no cross-origin headers.
 
 mod answer;
+mod bulk;
 mod details;
 mod guard;
+mod invocations;
+mod journal;
+mod letters;
+mod orders;
+mod request;
+mod schedules;
 mod services;
+mod state;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use abide_model::command::Verb;
-use abide_model::effect::Answer as Verdict;
-use abide_model::id::InvocationId;
+use abide_model::limits;
 use abide_sdk::service::ServiceDescriptor;
 use axum::Router;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, patch};
+use axum::routing::{delete, get, patch, post};
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
@@ -40,6 +46,8 @@ use crate::shutdown::Stop;
 
 /// Most open connections of operators, scrapers and probes.
 const CONNECTIONS_MAX: usize = 256;
+/// Largest request body: a whole state as lists of numbers takes several times its bytes.
+const BODY_BYTES_MAX: usize = 4 * limits::BODY_BYTES_MAX;
 
 /// An admin door that would be open to the network without anyone having said so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,7 +75,8 @@ pub async fn serve(
 ) -> Result<Drained, OpenToNetwork> {
     let registry = engine.registry().clone();
     let services: Vec<_> = registry.services().map(|service| service.descriptor().clone()).collect();
-    let office = Office::new(engine, services, config, ingress, metrics, health);
+    let schedules = schedules::router(engine.clone());
+    let office = Office { schedules, ..Office::new(engine, services, config, ingress, metrics, health) };
     office.serve(listener, config, stop, drain).await
 }
 
@@ -79,6 +88,7 @@ struct Office<E> {
     ingress: SocketAddr,
     metrics: PrometheusHandle,
     health: Health,
+    schedules: Router,
 }
 
 type Shared<E> = State<Arc<Office<E>>>;
@@ -92,7 +102,8 @@ impl<E: Backend> Office<E> {
         metrics: PrometheusHandle,
         health: Health,
     ) -> Self {
-        Self { engine, services, defaults: Defaults::from(config), ingress, metrics, health }
+        let defaults = Defaults::from(config);
+        Self { engine, services, defaults, ingress, metrics, health, schedules: Router::new() }
     }
 
     async fn serve(
@@ -119,33 +130,56 @@ impl<E: Backend> Office<E> {
         Ok(listener.serve(TowerToHyperService::new(router), settings, stop, drain).await)
     }
 
-    fn router(self) -> Router {
-        let api = Router::new()
-            .route("/health", get(health::<E>))
-            .route("/metrics", get(metrics::<E>))
-            .route("/version", get(version::<E>))
-            .route("/services", get(services::<E>))
-            .route("/services/{name}", get(service::<E>))
-            .route("/services/{name}/handlers", get(handlers::<E>))
-            .route("/services/{name}/handlers/{handler}", get(handler::<E>))
-            .route("/invocations/{id}", get(invocation::<E>).merge(delete(end::<E>)))
-            .route("/invocations/{id}/{verb}", patch(control::<E>));
-        let removed = || async { AdminError::invalid("version 1 of the admin API is not served; use /v2, /v3 or /v4") };
-        Router::new()
-            .merge(api.clone())
-            .nest("/v2", api.clone())
-            .nest("/v3", api.clone())
-            .nest("/v4", api)
-            .route("/v1/{*rest}", axum::routing::any(removed))
-            .fallback(|| async { AdminError::not_found("there is nothing under this path") })
-            .method_not_allowed_fallback(|| async { AdminError::method() })
-            .with_state(Arc::new(self))
+    fn router(mut self) -> Router {
+        let schedules = std::mem::take(&mut self.schedules);
+        routes(Arc::new(self), schedules)
     }
 
     fn find(&self, name: &str) -> Result<&ServiceDescriptor, AdminError> {
         let found = self.services.iter().find(|service| service.name == name);
         found.ok_or_else(|| AdminError::not_found(format!("The requested service '{name}' does not exist")))
     }
+}
+
+fn routes<E: Backend>(office: Arc<Office<E>>, schedules: Router) -> Router {
+    let api = Router::new()
+        .route("/health", get(health::<E>))
+        .route("/metrics", get(metrics::<E>))
+        .route("/version", get(version::<E>))
+        .route("/services", get(services::<E>))
+        .route("/services/{name}", get(service::<E>))
+        .route("/services/{name}/handlers", get(handlers::<E>))
+        .route("/services/{name}/handlers/{handler}", get(handler::<E>))
+        .route("/invocations", get(invocations::list::<E>))
+        .route("/invocations/{id}", get(invocations::describe::<E>).merge(delete(orders::end::<E>)))
+        .route("/invocations/{id}/journal", get(invocations::journal::<E>))
+        .route("/invocations/{id}/{verb}", patch(orders::control::<E>))
+        .route("/internal/invocations_batch_operations/{verb}", post(bulk::run::<E>))
+        .route("/services/{name}/keys", get(state::keys::<E>))
+        .route("/services/{name}/state", post(state::replace::<E>))
+        .route(
+            "/services/{name}/state/{key}",
+            get(state::read::<E>).merge(patch(state::change::<E>)).merge(delete(state::clear::<E>)),
+        )
+        .route("/deadletters", get(letters::list::<E>))
+        .route("/deadletters/{service}/redrive", post(letters::redrive_all::<E>))
+        .route(
+            "/deadletters/{service}/{partition}/{seq}",
+            get(letters::describe::<E>).merge(delete(letters::drop::<E>)),
+        )
+        .route("/deadletters/{service}/{partition}/{seq}/redrive", post(letters::redrive::<E>))
+        .merge(schedules.with_state(()))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let removed = || async { AdminError::invalid("version 1 of the admin API is not served; use /v2, /v3 or /v4") };
+    Router::new()
+        .merge(api.clone())
+        .nest("/v2", api.clone())
+        .nest("/v3", api.clone())
+        .nest("/v4", api)
+        .route("/v1/{*rest}", axum::routing::any(removed))
+        .fallback(|| async { AdminError::not_found("there is nothing under this path") })
+        .method_not_allowed_fallback(|| async { AdminError::method() })
+        .with_state(office)
 }
 
 async fn health<E: Backend>(State(office): Shared<E>) -> Response {
@@ -183,7 +217,7 @@ async fn service<E: Backend>(State(office): Shared<E>, Path(name): Path<String>)
 async fn handlers<E: Backend>(State(office): Shared<E>, Path(name): Path<String>) -> Result<Response, AdminError> {
     let service = office.find(&name)?;
     let handlers: Vec<_> =
-        service.handlers.iter().map(|handler| services::handler(service, handler, &office.defaults)).collect();
+        (0..service.handlers.len()).map(|number| services::handler(service, number, &office.defaults)).collect();
     Ok(answer::json(&json!({ "handlers": handlers })))
 }
 
@@ -192,84 +226,10 @@ async fn handler<E: Backend>(
     Path((name, handler)): Path<(String, String)>,
 ) -> Result<Response, AdminError> {
     let service = office.find(&name)?;
-    let found = service.handlers.iter().find(|known| known.name == handler).ok_or_else(|| {
+    let found = service.handlers.iter().position(|known| known.name == handler).ok_or_else(|| {
         AdminError::not_found(format!("The requested handler '{handler}' of service '{name}' does not exist"))
     })?;
     Ok(answer::json(&services::handler(service, found, &office.defaults)))
-}
-
-async fn invocation<E: Backend>(State(office): Shared<E>, Path(id): Path<String>) -> Result<Response, AdminError> {
-    let id = parse(&id)?;
-    let details = office.engine.describe(id).await?.ok_or_else(|| AdminError::unknown_invocation(id))?;
-    Ok(answer::json(&details::render(&details)))
-}
-
-/// What operators may order, by the last segment of the path.
-fn verb(name: &str) -> Result<Verb, AdminError> {
-    match name {
-        "cancel" => Ok(Verb::Cancel),
-        "kill" => Ok(Verb::Kill),
-        "resume" => Ok(Verb::Resume),
-        _ => Err(AdminError::not_found(format!(
-            "'{name}' is not an order for invocations; there are cancel, kill and resume"
-        ))),
-    }
-}
-
-async fn control<E: Backend>(
-    State(office): Shared<E>,
-    Path((id, name)): Path<(String, String)>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, AdminError> {
-    let verb = verb(&name)?;
-    let id = parse(&id)?;
-    if let Some(deployment) = query_parameter(query.as_deref(), "deployment") {
-        // Native handlers are the only deployment: staying and moving to the latest are the same.
-        if verb != Verb::Resume || !matches!(deployment, "keep" | "latest" | services::DEPLOYMENT_ID) {
-            return Err(AdminError::invalid(format!("The deployment '{deployment}' does not exist")));
-        }
-    }
-    match office.engine.control(id, verb).await? {
-        Verdict::Done => Ok(StatusCode::OK.into_response()),
-        Verdict::Appended => Ok(StatusCode::ACCEPTED.into_response()),
-        Verdict::NotFound => Err(AdminError::unknown_invocation(id)),
-        Verdict::AlreadyCompleted => Err(AdminError::already_completed(id)),
-        Verdict::Created(id) => Ok(answer::json(&json!({ "new_invocation_id": id.to_string() }))),
-        Verdict::Refused(failure) => Err(AdminError::refused(&failure)),
-    }
-}
-
-/// The old spelling of cancel and kill: 202 whenever there is such an invocation.
-async fn end<E: Backend>(
-    State(office): Shared<E>,
-    Path(id): Path<String>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, AdminError> {
-    let id = parse(&id)?;
-    let verb = match query_parameter(query.as_deref(), "mode").unwrap_or("cancel") {
-        "cancel" => Verb::Cancel,
-        "kill" => Verb::Kill,
-        mode => {
-            return Err(AdminError::invalid(format!("The mode '{mode}' is not known; there are cancel and kill")));
-        }
-    };
-    match office.engine.control(id, verb).await? {
-        Verdict::Done | Verdict::Appended | Verdict::Created(_) | Verdict::AlreadyCompleted => {
-            Ok(StatusCode::ACCEPTED.into_response())
-        }
-        Verdict::NotFound => Err(AdminError::unknown_invocation(id)),
-        Verdict::Refused(failure) => Err(AdminError::refused(&failure)),
-    }
-}
-
-fn query_parameter<'a>(query: Option<&'a str>, name: &str) -> Option<&'a str> {
-    query?.split('&').filter_map(|pair| pair.split_once('=')).find_map(|(key, value)| (key == name).then_some(value))
-}
-
-fn parse(id: &str) -> Result<InvocationId, AdminError> {
-    id.parse().map_err(|error| {
-        AdminError::invalid(format!("The request field 'invocation_id' is invalid. Reason: bad format: {error}"))
-    })
 }
 
 #[cfg(test)]

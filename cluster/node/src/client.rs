@@ -1,7 +1,7 @@
 //! The client inside the process: typed clients of the SDK over the engine, without HTTP.
 
 use abide_host::{Completion, Refusal};
-use abide_model::command::{OutcomeKind, Verb};
+use abide_model::command::OutcomeKind;
 use abide_model::effect::Answer;
 use abide_model::id::InvocationId;
 use abide_sdk::client::{
@@ -10,7 +10,7 @@ use abide_sdk::client::{
 };
 use bytes::Bytes;
 
-use crate::engine::{Engine, EngineError, InvokeRequest};
+use crate::engine::{Engine, EngineError, InvokeRequest, Order};
 
 /// Carries requests of [`abide_sdk::client::Client`] to the engine of this process.
 #[derive(Clone)]
@@ -89,11 +89,11 @@ impl Transport for LocalTransport {
     }
 
     fn stop(&self, target: InvocationId, how: Stop) -> BoxFuture<'_, Result<(), TransportError>> {
-        let verb = match how {
-            Stop::Cancel => Verb::Cancel,
-            Stop::Kill => Verb::Kill,
+        let order = match how {
+            Stop::Cancel => Order::Cancel,
+            Stop::Kill => Order::Kill,
         };
-        Box::pin(async move { ordered(target, self.engine.control(target, verb).await) })
+        Box::pin(async move { ordered(target, self.engine.control(target, order).await) })
     }
 }
 
@@ -123,10 +123,15 @@ fn refused(id: Option<InvocationId>, error: EngineError) -> TransportError {
         EngineError::UnknownService { .. } | EngineError::UnknownHandler { .. } | EngineError::NotFound(_) => {
             TransportError::NotFound { message }
         }
+        EngineError::UnknownSchedule { .. } => TransportError::NotFound { message },
+        EngineError::ScheduleExists { .. } => TransportError::Rejected { code: 409, message },
         EngineError::Invalid { .. } => TransportError::Rejected { code: 400, message },
         EngineError::Refused(refusal) => match refusal {
             Refusal::Overloaded | Refusal::MailboxFull | Refusal::ShuttingDown => {
                 TransportError::Overloaded { message, retry_after: None }
+            }
+            Refusal::RateLimited { retry_after } => {
+                TransportError::Overloaded { message, retry_after: Some(retry_after) }
             }
             Refusal::OutcomeUnknown => TransportError::OutcomeUnknown { id, message },
             Refusal::NotFound => TransportError::NotFound { message },

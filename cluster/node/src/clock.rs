@@ -14,9 +14,38 @@ static START: OnceLock<(Instant, u64)> = OnceLock::new();
 /// How far the log was ahead of the wall clock when the process began, in ms.
 static AHEAD: AtomicU64 = AtomicU64::new(0);
 
+#[cfg(feature = "testing")]
+thread_local! {
+    /// When the virtual clock of this thread was started, and what it showed.
+    static VIRTUAL: std::cell::Cell<Option<(tokio::time::Instant, Millis)>> = const { std::cell::Cell::new(None) };
+}
+
+/// From now on, and until the guard is dropped, this thread's clock starts at `epoch` and follows tokio's, which a test can
+/// pause and move. What it shows is only as coarse as tokio's timers: 1 ms.
+#[cfg(feature = "testing")]
+pub(crate) fn follow_tokio(epoch: Millis) -> Virtual {
+    VIRTUAL.set(Some((tokio::time::Instant::now(), epoch)));
+    Virtual
+}
+
+/// See [`follow_tokio`].
+#[cfg(feature = "testing")]
+pub(crate) struct Virtual;
+
+#[cfg(feature = "testing")]
+impl Drop for Virtual {
+    fn drop(&mut self) {
+        VIRTUAL.set(None);
+    }
+}
+
 /// Milliseconds since the Unix epoch; never goes back within a process.
 #[must_use]
 pub fn now() -> Millis {
+    #[cfg(feature = "testing")]
+    if let Some((start, epoch)) = VIRTUAL.get() {
+        return epoch.plus(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX));
+    }
     let (start, wall) = START.get_or_init(|| (Instant::now(), wall()));
     let elapsed = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     Millis(wall.saturating_add(elapsed)).plus(AHEAD.load(Ordering::Relaxed))
@@ -24,6 +53,11 @@ pub fn now() -> Millis {
 
 /// Moves the clock forward to `floor` unless it is there already.
 pub(crate) fn raise(floor: Millis) {
+    #[cfg(feature = "testing")]
+    if VIRTUAL.get().is_some() {
+        // It stands still while a simulated node restarts; nothing can be ahead of it.
+        return;
+    }
     let behind = floor.0.saturating_sub(now().0);
     if behind > 0 {
         AHEAD.fetch_add(behind, Ordering::Relaxed);

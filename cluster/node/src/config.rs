@@ -92,6 +92,10 @@ pub struct Handlers {
     /// A waiting flow leaves memory after this time. Default 30 s.
     #[serde(with = "units::duration")]
     pub suspend_after: Duration,
+    /// Most objects in memory on all threads together; beyond, idle ones leave it before their time. Default 20,000.
+    pub objects: u32,
+    /// Most bytes of state of objects in memory; as `objects`. Default 64 MiB.
+    pub object_bytes: ByteSize,
 }
 
 /// The databases.
@@ -113,6 +117,12 @@ pub struct Retention {
     /// Results of invocations with an idempotency key and of sends, from their completion on. Default 24 h.
     #[serde(with = "units::duration")]
     pub completed: Duration,
+    /// Journals of completed invocations, from their completion on; 0 s keeps none. Default 0 s.
+    #[serde(with = "units::duration")]
+    pub journal: Duration,
+    /// Results, state and promises of workflows, from the completion of their run on. Default 24 h.
+    #[serde(with = "units::duration")]
+    pub workflow: Duration,
 }
 
 impl Default for Config {
@@ -154,7 +164,13 @@ impl Default for Limits {
 
 impl Default for Handlers {
     fn default() -> Self {
-        Self { threads: 1, idle: Duration::from_secs(60), suspend_after: Duration::from_secs(30) }
+        Self {
+            threads: 1,
+            idle: Duration::from_secs(60),
+            suspend_after: Duration::from_secs(30),
+            objects: 20_000,
+            object_bytes: ByteSize::mib(64),
+        }
     }
 }
 
@@ -166,7 +182,8 @@ impl Default for Storage {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { completed: Duration::from_millis(limits::RETENTION_DEFAULT_MS) }
+        let default = Duration::from_millis(limits::RETENTION_DEFAULT_MS);
+        Self { completed: default, journal: Duration::ZERO, workflow: default }
     }
 }
 
@@ -241,13 +258,18 @@ impl Config {
         check((1..=256).contains(&self.handlers.threads), "handlers.threads", "must be between 1 and 256");
         check(!self.handlers.idle.is_zero(), "handlers.idle", "must be longer than 0s");
         check(!self.handlers.suspend_after.is_zero(), "handlers.suspend_after", "must be longer than 0s");
+        check(self.handlers.objects > 0, "handlers.objects", "must be at least 1");
+        check(self.handlers.object_bytes.0 > 0, "handlers.object_bytes", "must be at least 1 B");
         check(self.storage.overlay_bytes >= ByteSize::mib(1), "storage.overlay_bytes", "must be at least 1 MiB");
         check(!self.storage.checkpoint_interval.is_zero(), "storage.checkpoint_interval", "must be longer than 0s");
-        check(
-            self.retention.completed <= RETENTION_MAX,
-            "retention.completed",
-            "must be at most 36500d; results are rows that would never leave the disk",
-        );
+        for (key, retention) in [
+            ("retention.completed", self.retention.completed),
+            ("retention.journal", self.retention.journal),
+            ("retention.workflow", self.retention.workflow),
+        ] {
+            let message = "must be at most 36500d; what is kept are rows that would never leave the disk";
+            check(retention <= RETENTION_MAX, key, message);
+        }
         faults
     }
 }

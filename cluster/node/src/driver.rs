@@ -12,12 +12,15 @@ mod attempts;
 mod checkpoint;
 mod dispatch;
 mod event;
+#[cfg(feature = "testing")]
+pub(crate) mod inspect;
 mod load;
+mod schedules;
 mod waiters;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use abide_host::HostHandle;
 use abide_model::command::{Body, Command, OutboxAck};
@@ -26,13 +29,18 @@ use abide_partition::{Input, Output, Partition, PartitionError, PartitionSetting
 use abide_sdk::Registry;
 use abide_storage::{LogBatch, LogStore, LogWrite, Overlay, StateStore, StorageError};
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use tokio::time::Instant;
 
 use crate::clock;
+use crate::engine::Retention;
 use crate::metrics::{Completions, DriverMetrics};
+use crate::schedule::Runner;
 use answer::Answers;
 use attempts::Attempts;
+pub(crate) use checkpoint::CheckpointWriter;
 use checkpoint::Checkpoints;
 pub(crate) use event::{DriverHandle, Event, Query};
+use schedules::DueSchedules;
 use waiters::Waiters;
 
 /// Length of a raft tick.
@@ -69,6 +77,10 @@ pub(crate) struct DriverSettings {
     pub(crate) checkpoint_interval: Duration,
     /// Most flows and retried turns with a running attempt.
     pub(crate) attempts: usize,
+    /// How long what is completed is kept, where services and handlers do not say.
+    pub(crate) retention: Retention,
+    /// Who writes checkpoints.
+    pub(crate) checkpoints: CheckpointWriter,
 }
 
 /// The state of the driver's thread.
@@ -85,6 +97,7 @@ pub(crate) struct Driver<L, S> {
     attempts: Attempts,
     /// Invocations whose attempt became due in this turn.
     starts: VecDeque<InvocationId>,
+    schedules: DueSchedules,
     checkpoints: Checkpoints,
     activations: u64,
     deferred: VecDeque<DeferredAck>,
@@ -94,6 +107,9 @@ pub(crate) struct Driver<L, S> {
     next_tick: Instant,
     next_stats: Instant,
     stopping: bool,
+    /// Who watches, in the test world.
+    #[cfg(feature = "testing")]
+    probe: Option<Arc<dyn inspect::Probe>>,
 }
 
 /// A partition and what the driver knows of it.
@@ -143,7 +159,8 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             answers: Answers::new(settings.partitions),
             attempts: Attempts::new(settings.attempts, registry),
             starts: VecDeque::new(),
-            checkpoints: Checkpoints::start(Arc::clone(state)),
+            schedules: DueSchedules::new(Runner::new(registry.clone(), settings.retention)),
+            checkpoints: Checkpoints::start(Arc::clone(state), settings.checkpoints),
             activations: 0,
             deferred: VecDeque::new(),
             metrics: DriverMetrics::new(settings.partitions),
@@ -152,6 +169,8 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             next_tick: Instant::now(),
             next_stats: Instant::now(),
             stopping: false,
+            #[cfg(feature = "testing")]
+            probe: None,
             settings,
         })
     }
@@ -160,6 +179,17 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     ///
     /// On an error the driver must be kept until the process has ended: dropping it would close databases that failed.
     pub(crate) fn run(&mut self, ready: impl FnOnce()) -> Result<(), Fatal> {
+        self.lead()?;
+        ready();
+        while !self.stopping {
+            self.wait()?;
+            self.step()?;
+        }
+        self.close()
+    }
+
+    /// Brings every partition to leadership, with its tables complete.
+    pub(crate) fn lead(&mut self) -> Result<(), Fatal> {
         for index in 0..self.partitions.len() {
             self.handle(index, Input::Campaign)?;
         }
@@ -169,16 +199,14 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         }
         self.start_attempts()?;
         self.flush_host();
-        ready();
-        while !self.stopping {
-            self.turn()?;
-        }
-        self.close()
+        Ok(())
     }
 
-    fn turn(&mut self) -> Result<(), Fatal> {
+    /// One turn of the loop with what is there; never waits for more.
+    pub(crate) fn step(&mut self) -> Result<(), Fatal> {
         self.take_events()?;
         self.propose_due_acks()?;
+        self.fire_schedules()?;
         self.pump()?;
         self.release_held()?;
         self.start_attempts()?;
@@ -188,14 +216,10 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         Ok(())
     }
 
-    /// Takes what arrived; waits for it only when nothing else is to be done.
+    /// Takes what arrived.
     fn take_events(&mut self) -> Result<(), Fatal> {
         let events = self.events.clone();
         let done = self.checkpoints.done();
-        let wait = self.time_to_wait();
-        if !wait.is_zero() {
-            self.wait(&events, &done, wait)?;
-        }
         loop {
             match done.try_recv() {
                 Ok(done) => self.checkpointed(done)?,
@@ -225,13 +249,13 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         Ok(())
     }
 
-    /// Sleeps until something arrives, at most `wait`. While checkpoints cannot keep up, requests do not count.
-    fn wait(
-        &mut self,
-        events: &Receiver<Event>,
-        done: &Receiver<checkpoint::Done>,
-        wait: Duration,
-    ) -> Result<(), Fatal> {
+    /// Sleeps until something arrives or is due. While checkpoints cannot keep up, requests do not count.
+    fn wait(&mut self) -> Result<(), Fatal> {
+        let wait = self.time_to_tick().min(self.time_to_work().unwrap_or(Duration::MAX));
+        if wait.is_zero() {
+            return Ok(());
+        }
+        let (events, done) = (self.events.clone(), self.checkpoints.done());
         if self.is_choked() {
             return match done.recv_timeout(wait) {
                 Ok(done) => self.checkpointed(done),
@@ -266,22 +290,22 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         }
     }
 
-    fn time_to_wait(&self) -> Duration {
-        if !self.starts.is_empty() || self.partitions.iter().any(|slot| slot.dirty) {
-            return Duration::ZERO;
+    /// Time to the next tick.
+    fn time_to_tick(&self) -> Duration {
+        self.next_tick.saturating_duration_since(Instant::now())
+    }
+
+    /// Time to the first thing that is due by itself, ticks apart; `None` when nothing is.
+    pub(crate) fn time_to_work(&self) -> Option<Duration> {
+        if !self.starts.is_empty() || self.can_fire() || self.partitions.iter().any(|slot| slot.dirty) {
+            return Some(Duration::ZERO);
         }
         let now = Instant::now();
-        let mut wait = self.next_tick.saturating_duration_since(now);
-        if let Some(ack) = self.deferred.front() {
-            wait = wait.min(ack.due.saturating_duration_since(now));
-        }
         let time = clock::now();
-        for slot in &self.partitions {
-            if let Some(due) = slot.partition.poll_timeout() {
-                wait = wait.min(Duration::from_millis(due.0.saturating_sub(time.0)));
-            }
-        }
-        wait
+        let timers = self.partitions.iter().filter_map(|slot| slot.partition.poll_timeout());
+        let timers = timers.map(|due| Duration::from_millis(due.0.saturating_sub(time.0)));
+        let ack = self.deferred.front().map(|ack| ack.due.saturating_duration_since(now));
+        timers.chain(ack).min()
     }
 
     /// Checkpoints cannot keep up: new work waits outside, where the bounded queue refuses it.
@@ -367,6 +391,8 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
                 self.effect(effect);
                 Ok(())
             }
+            #[cfg(feature = "testing")]
+            Output::Deliver { to, .. } if self.is_lost(self.partition_id(index), to) => Ok(()),
             Output::Deliver { to, delivery } => self.propose(to, Command::new(Body::Deliver(delivery))),
             Output::Acknowledge { to, ack } => {
                 self.deferred.push_back(DeferredAck { to, ack, due: Instant::now() + ACK_DELAY });
@@ -431,6 +457,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             self.metrics.set_overlay_bytes(id, stats.overlay_bytes as u64);
             self.metrics.set_outbox(id, stats.unacknowledged);
             self.metrics.set_timers_due(id, load::timers_due(partition.view(), clock::now()));
+            self.metrics.set_letters(id, load::letters(partition.view()));
         }
     }
 
@@ -443,4 +470,4 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

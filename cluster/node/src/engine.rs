@@ -3,24 +3,37 @@
 //! Finds the handler, gives the invocation its id, and takes the shortest durable way: a turn goes to its object's
 //! handler thread at once and enters the log together with its result; everything else enters the log first.
 
+mod limiter;
+mod look;
+mod order;
+mod schedules;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use abide_host::{Completion, DirectCall, HostHandle, Refusal};
-use abide_model::command::{Access, Body, Control, Form, Invoke, Outcome, Signal, Target, Verb};
+use abide_model::command::{Access, Body, Form, Invoke, LetterOrder, Signal, StateEdit, Target};
 use abide_model::effect::Answer;
 use abide_model::error::{self, ErrorCode};
-use abide_model::id::{InvocationId, Millis, PartitionId, PartitionKey};
+use abide_model::id::{InvocationId, Millis, ObjectId, PartitionId, PartitionKey};
 use abide_model::limits;
 use abide_model::protocol::{Failure, Header, SignalId, SignalResult};
-use abide_model::table::JournalRow;
 use abide_sdk::Registry;
-use abide_sdk::service::Kind;
+use abide_sdk::service::{Kind, ServiceDescriptor};
 use bytes::Bytes;
+use prost::Message as _;
 use tokio::sync::oneshot;
 
+use self::limiter::Limiter;
+pub use self::order::{Deployment, Order};
 use crate::clock;
+use crate::config;
 use crate::driver::{DriverHandle, Query};
+pub use crate::inspect::InvocationDetails;
+use crate::inspect::LetterAddress;
 use crate::random;
+
+pub use schedules::{Declared, SCHEDULES_PER_PAGE_MAX};
 
 /// A request to invoke a handler.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,41 +65,6 @@ pub struct Accepted {
     pub execute_at: Option<Millis>,
 }
 
-/// Everything known about an invocation.
-#[derive(Clone, Debug, PartialEq)]
-pub struct InvocationDetails {
-    /// Its id.
-    pub id: InvocationId,
-    /// Where it is: `scheduled`, `pending`, `running`, `backing-off`, `suspended`, `paused`, `completed`.
-    pub status: &'static str,
-    /// What runs.
-    pub target: Target,
-    /// When it was accepted.
-    pub created_at: Millis,
-    /// When something last changed.
-    pub modified_at: Millis,
-    /// When it ended.
-    pub completed_at: Option<Millis>,
-    /// Attempts that were started.
-    pub attempt: u32,
-    /// Failed attempts since the last progress.
-    pub failures: u32,
-    /// The last failure of an attempt.
-    pub last_failure: Option<Failure>,
-    /// How it ended.
-    pub outcome: Option<Outcome>,
-    /// The idempotency key it was accepted with.
-    pub idempotency_key: Option<String>,
-    /// The invocation that invoked it.
-    pub invoked_by: Option<InvocationId>,
-    /// Its journal; empty once it is completed.
-    pub journal: Vec<JournalRow>,
-    /// When the next attempt is due, while backing off.
-    pub next_retry_at: Option<Millis>,
-    /// When it starts, while scheduled.
-    pub scheduled_at: Option<Millis>,
-}
-
 /// Why a request was not carried out.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum EngineError {
@@ -113,6 +91,18 @@ pub enum EngineError {
     /// There is no such invocation, or nothing of it is kept any more.
     #[error("invocation `{0}` not found")]
     NotFound(InvocationId),
+    /// There is no schedule of this name.
+    #[error("schedule `{name}` does not exist")]
+    UnknownSchedule {
+        /// The name.
+        name: String,
+    },
+    /// There is a schedule of this name already.
+    #[error("schedule `{name}` exists already; choose another name, or replace it")]
+    ScheduleExists {
+        /// The name.
+        name: String,
+    },
     /// The node could not take the request, or lost its say over it.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -123,13 +113,16 @@ impl EngineError {
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::UnknownService { .. } | Self::UnknownHandler { .. } | Self::NotFound(_) => error::NOT_FOUND,
-            Self::Invalid { .. } => error::INVALID_REQUEST,
+            Self::UnknownService { .. }
+            | Self::UnknownHandler { .. }
+            | Self::NotFound(_)
+            | Self::UnknownSchedule { .. } => error::NOT_FOUND,
+            Self::Invalid { .. } | Self::ScheduleExists { .. } => error::INVALID_REQUEST,
             Self::Refused(refusal) => refusal.code(),
         }
     }
 
-    fn invalid(reason: impl Into<String>) -> Self {
+    pub(crate) fn invalid(reason: impl Into<String>) -> Self {
         Self::Invalid { reason: reason.into() }
     }
 }
@@ -143,8 +136,37 @@ struct Inner {
     driver: DriverHandle,
     host: HostHandle,
     partitions: u32,
-    retention_ms: u64,
+    retention: Retention,
+    limiter: Limiter,
 }
+
+/// How long what is completed is kept, where services and handlers do not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Results of invocations with an idempotency key and of sends, in ms.
+    pub completed_ms: u64,
+    /// Journals, in ms; 0 keeps none.
+    pub journal_ms: u64,
+    /// Results, state and promises of workflows, in ms.
+    pub workflow_ms: u64,
+}
+
+impl From<&config::Retention> for Retention {
+    fn from(config: &config::Retention) -> Self {
+        Self {
+            completed_ms: millis(config.completed),
+            journal_ms: millis(config.journal),
+            workflow_ms: millis(config.workflow),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The handler name of edits of a state. Handlers of this name are told apart by the form.
+const EDIT: &str = "edit";
 
 impl Engine {
     pub(crate) fn new(
@@ -152,9 +174,10 @@ impl Engine {
         driver: DriverHandle,
         host: HostHandle,
         partitions: u32,
-        retention_ms: u64,
+        retention: Retention,
     ) -> Self {
-        Self(Arc::new(Inner { registry, driver, host, partitions, retention_ms }))
+        let limiter = Limiter::new(&registry);
+        Self(Arc::new(Inner { registry, driver, host, partitions, retention, limiter }))
     }
 
     /// What is bound.
@@ -187,8 +210,7 @@ impl Engine {
         if request.execute_at.is_some() {
             return Err(EngineError::invalid("a call cannot be delayed; use send"));
         }
-        let keeps = request.idempotency_key.is_some();
-        let Prepared { id, partition, invoke, form } = self.prepare(request, keeps)?;
+        let Prepared { id, partition, invoke, form } = self.prepare(request, false)?;
         let (responder, receiver) = oneshot::channel();
         if form == Form::Turn {
             let call = DirectCall { partition, invoke, responder };
@@ -245,31 +267,99 @@ impl Engine {
             signal: Some(signal),
             result: Some(result),
         });
-        self.control_with(target, body).await
+        self.control_with(target.partition_key, body).await
     }
 
     /// Carries out an operator's order.
     ///
     /// # Errors
-    /// [`EngineError::Refused`].
-    pub async fn control(&self, target: InvocationId, verb: Verb) -> Result<Answer, EngineError> {
-        let body = Body::Control(Control::new(target, verb));
-        self.control_with(target, body).await
+    /// [`EngineError::Invalid`] when the order names a version of the code that is not bound; [`EngineError::Refused`].
+    pub async fn control(&self, target: InvocationId, order: Order) -> Result<Answer, EngineError> {
+        if let Some(version) = order.named_version() {
+            let known = self.find(target).await?;
+            if let Some(service) = known.map(|details| details.target.service)
+                && self.0.registry.version(&service, version).is_none()
+            {
+                let reason = format!(
+                    "version `{version}` of `{service}` is not bound; bind it beside the current one, or use `latest`"
+                );
+                return Err(EngineError::Invalid { reason });
+            }
+        }
+        let fresh = self.fresh(target.partition_key);
+        self.control_with(target.partition_key, Body::Control(order.into_command(target, fresh))).await
     }
 
-    /// Everything known about an invocation, or `None`.
+    /// Changes the state of an object as soon as its exclusive invocations before are completed. Returns the invocation
+    /// that does it and where its end will be told.
+    ///
+    /// # Errors
+    /// [`EngineError`] when it was not accepted; nothing changed.
+    pub fn edit(
+        &self,
+        object: ObjectId,
+        edit: &StateEdit,
+    ) -> Result<(InvocationId, oneshot::Receiver<Result<Completion, Refusal>>), EngineError> {
+        let service = self.0.registry.get(&object.service);
+        let service = service.ok_or_else(|| EngineError::UnknownService { service: object.service.clone() })?;
+        let descriptor = service.descriptor();
+        if !descriptor.kind.is_keyed() {
+            return Err(EngineError::invalid(format!("`{}` is a service: it has no state", object.service)));
+        }
+        let input = Bytes::from(edit.encode_to_vec());
+        check_lengths(Some(&object.key), None, input.len())?;
+        let id = self.fresh(PartitionKey::of(&object.key));
+        let invoke = Invoke {
+            id: Bytes::copy_from_slice(&id.to_bytes()),
+            target: Some(target(descriptor, EDIT, Some(object.key), Access::Exclusive, Form::Edit)),
+            input,
+            retention_ms: self.0.retention.completed_ms,
+            state_ttl_ms: descriptor.options.state_ttl.map_or(0, millis),
+            ..Invoke::default()
+        };
+        let (responder, receiver) = oneshot::channel();
+        self.0.driver.query(Query::Call { partition: self.partition(id), invoke, responder })?;
+        Ok((id, receiver))
+    }
+
+    /// Invokes what a dead letter says again, under a new id, and drops the letter.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] for the run of a workflow, whose id cannot be another; [`EngineError::Refused`].
+    pub async fn redrive(&self, at: &LetterAddress) -> Result<Answer, EngineError> {
+        let Some(letter) = self.letter(at).await? else { return Ok(Answer::NotFound) };
+        if letter.row.target.is_some_and(|target| target.access() == Access::Workflow) {
+            let reason = "a workflow runs once per key: purge its run, and start it again";
+            return Ok(Answer::Refused(Failure::new(u32::from(error::UNSUPPORTED.0), reason)));
+        }
+        let Some(failed) = InvocationId::from_bytes(&letter.row.invocation) else { return Ok(Answer::NotFound) };
+        let redrive_as = Bytes::copy_from_slice(&self.fresh(failed.partition_key).to_bytes());
+        self.letter_order(at, redrive_as).await
+    }
+
+    /// Drops a dead letter.
     ///
     /// # Errors
     /// [`EngineError::Refused`].
-    pub async fn describe(&self, id: InvocationId) -> Result<Option<InvocationDetails>, EngineError> {
-        let (responder, receiver) = oneshot::channel();
-        self.0.driver.query(Query::Describe { partition: self.partition(id), id, responder })?;
-        Ok(receiver.await.map_err(|_| Refusal::OutcomeUnknown)?)
+    pub async fn drop_letter(&self, at: &LetterAddress) -> Result<Answer, EngineError> {
+        if at.partition.0 >= self.0.partitions {
+            return Ok(Answer::NotFound);
+        }
+        self.letter_order(at, Bytes::new()).await
     }
 
-    async fn control_with(&self, target: InvocationId, body: Body) -> Result<Answer, EngineError> {
+    async fn letter_order(&self, at: &LetterAddress, redrive_as: Bytes) -> Result<Answer, EngineError> {
+        let body = Body::Letter(LetterOrder { service: at.service.clone(), seq: at.seq, redrive_as });
+        self.order_in(at.partition, body).await
+    }
+
+    async fn control_with(&self, target: PartitionKey, body: Body) -> Result<Answer, EngineError> {
+        self.order_in(PartitionId::of(target, self.0.partitions), body).await
+    }
+
+    async fn order_in(&self, partition: PartitionId, body: Body) -> Result<Answer, EngineError> {
         let (responder, receiver) = oneshot::channel();
-        self.0.driver.query(Query::Control { partition: self.partition(target), body, responder })?;
+        self.0.driver.query(Query::Control { partition, body, responder })?;
         Ok(receiver.await.map_err(|_| Refusal::OutcomeUnknown)??)
     }
 
@@ -277,7 +367,12 @@ impl Engine {
         PartitionId::of(id.partition_key, self.0.partitions)
     }
 
-    fn prepare(&self, request: InvokeRequest, keeps_result: bool) -> Result<Prepared, EngineError> {
+    fn fresh(&self, partition_key: PartitionKey) -> InvocationId {
+        InvocationId::fresh(partition_key, self.clock(), random::u128())
+    }
+
+    /// The invocation that a request asks for; `one_way` when nobody waits for its result.
+    fn prepare(&self, request: InvokeRequest, one_way: bool) -> Result<Prepared, EngineError> {
         let InvokeRequest { service, handler, key, input, headers, idempotency_key, execute_at } = request;
         let (executable, index) = self.0.registry.handler(&service, &handler).map_err(|error| match error {
             abide_sdk::UnknownTarget::Service { name } => EngineError::UnknownService { service: name },
@@ -296,30 +391,51 @@ impl Engine {
             (Kind::Service, None) | (Kind::Object | Kind::Workflow, Some(_)) => {}
         }
         check_lengths(key.as_deref(), idempotency_key.as_deref(), input.len())?;
-        let handler_kind = &descriptor.handlers[index];
-        let (access, form): (Access, Form) = (handler_kind.access, handler_kind.form);
-        let id = match &idempotency_key {
-            Some(idempotency) => InvocationId::idempotent(&service, key.as_deref(), &handler, idempotency),
-            None => {
-                let place = match &key {
-                    Some(key) => PartitionKey::of(key),
-                    None => PartitionKey(random::u64()),
-                };
-                InvocationId::fresh(place, clock::now(), random::u128())
-            }
+        let described = &descriptor.handlers[index];
+        let run_of = key.as_deref().filter(|_| described.access == Access::Workflow);
+        if run_of.is_some() && idempotency_key.is_some() {
+            return Err(EngineError::invalid(format!(
+                "`{service}/{handler}` takes no idempotency key: a workflow runs once per key"
+            )));
+        }
+        let admitted = self.0.limiter.admit(&service, index, key.as_deref(), self.clock());
+        admitted.map_err(|retry_after| Refusal::RateLimited { retry_after })?;
+        let id = match (run_of, &idempotency_key, &key) {
+            (Some(key), _, _) => InvocationId::workflow(&service, key),
+            (_, Some(idempotency), key) => InvocationId::idempotent(&service, key.as_deref(), &handler, idempotency),
+            (_, None, Some(key)) => self.fresh(PartitionKey::of(key)),
+            (_, None, None) => self.fresh(PartitionKey(random::u64())),
         };
+        let options = descriptor.options_of(index);
+        let retention = self.0.retention;
+        let default_ms = if run_of.is_some() { retention.workflow_ms } else { retention.completed_ms };
+        let keeps_result = one_way || run_of.is_some() || idempotency_key.is_some();
         let invoke = Invoke {
             id: Bytes::copy_from_slice(&id.to_bytes()),
-            target: Some(Target { service, handler, key, access: access as i32, form: form as i32, ..Target::default() }),
+            target: Some(target(descriptor, &handler, key, described.access, described.form)),
             input,
             headers,
             execute_at: execute_at.map_or(0, |at| at.0),
-            retention_ms: if keeps_result { self.0.retention_ms } else { 0 },
+            retention_ms: if keeps_result { options.retention.map_or(default_ms, millis) } else { 0 },
+            journal_retention_ms: options.journal_retention.map_or(retention.journal_ms, millis),
+            state_ttl_ms: options.state_ttl.map_or(0, millis),
             idempotency_key,
-            sink: None,
+            one_way,
             ..Invoke::default()
         };
-        Ok(Prepared { id, partition: self.partition(id), invoke, form })
+        Ok(Prepared { id, partition: self.partition(id), invoke, form: described.form })
+    }
+}
+
+/// What a request from outside invokes. The one place of the node where targets are made.
+fn target(descriptor: &ServiceDescriptor, handler: &str, key: Option<String>, access: Access, form: Form) -> Target {
+    Target {
+        service: descriptor.name.clone(),
+        handler: handler.to_owned(),
+        key,
+        access: access as i32,
+        form: form as i32,
+        workflow: descriptor.kind == Kind::Workflow,
     }
 }
 
@@ -350,3 +466,6 @@ fn found<T>(id: InvocationId, result: Result<T, Refusal>) -> Result<T, EngineErr
         refusal => EngineError::Refused(refusal),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,6 @@
 //! read from the request by [`request`], how it is answered by [`answer`] and [`error`]; this file connects them.
 
 mod answer;
-mod delay;
 mod directory;
 mod error;
 mod path;
@@ -16,16 +15,19 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use abide_host::port::Refusal;
+use abide_host::port::{Completion, Refusal};
+use abide_model::command::Outcome;
 use abide_model::effect::Answer as Verdict;
-use abide_model::id::{AwakeableId, InvocationId};
-use abide_model::protocol::{Failure, SignalId, SignalResult, Value};
+use abide_model::id::{AwakeableId, InvocationId, Millis};
+use abide_model::limits;
+use abide_model::protocol::{Failure, SignalId, SignalResult, Value, Void};
 use abide_sdk::service::ServiceDescriptor;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request, StatusCode, header};
 use http_body::Body;
 use hyper::service::service_fn;
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 use self::answer::Answer;
@@ -33,9 +35,10 @@ use self::directory::{Directory, Handler};
 use self::error::IngressError;
 use self::path::{Route, Wait};
 use self::request::Bodies;
-use crate::backend::Backend;
+use crate::backend::Requests;
 use crate::config;
 use crate::date::rfc3339;
+use crate::delay;
 use crate::engine::{Engine, InvokeRequest};
 use crate::health::{Health, Phase};
 use crate::listener::{self, Drained, IDLE_TIME, Listener};
@@ -82,6 +85,9 @@ pub async fn serve(
     Front::new(engine, services, settings, health).serve(listener, settings, stop, drain).await
 }
 
+/// How the machine refuses a second run of a workflow.
+const ALREADY_INVOKED: u32 = 409;
+
 /// Everything a request needs.
 struct Front<E> {
     engine: E,
@@ -92,7 +98,7 @@ struct Front<E> {
     health: Health,
 }
 
-impl<E: Backend> Front<E> {
+impl<E: Requests> Front<E> {
     fn new<'a>(
         engine: E,
         services: impl Iterator<Item = &'a ServiceDescriptor>,
@@ -181,7 +187,7 @@ impl<E: Backend> Front<E> {
                     execute_at: None,
                 };
                 self.complete(&mut invoke, found, head, body, send).await?;
-                if send { self.send(invoke).await } else { self.call(invoke).await }
+                if send { self.send(invoke).await } else { self.call(invoke, found.run).await }
             }
             Route::Result { of, wait } => {
                 *counted = &directory.results;
@@ -204,6 +210,11 @@ impl<E: Backend> Front<E> {
                 *counted = &directory.awakeables;
                 allow(head, &[Method::POST], "POST")?;
                 self.awakeable(&id, resolve, body).await
+            }
+            Route::Signal { id, name } => {
+                *counted = &directory.signals;
+                allow(head, &[Method::POST], "POST")?;
+                self.signal(&id, name.into_owned(), head, body).await
             }
             Route::Health => {
                 *counted = &directory.healths;
@@ -235,14 +246,7 @@ impl<E: Backend> Front<E> {
         }
         request::check_key(invoke.key.as_deref())?;
         invoke.idempotency_key = request::idempotency_key(&head.headers)?;
-        if let Some(delay) = head.uri.query().and_then(|query| delay::parameter(query, "delay")) {
-            if !send {
-                return Err(IngressError::DelayOnCall);
-            }
-            let delay = delay::parse(&delay).map_err(IngressError::BadDelay)?;
-            let ms = u64::try_from(delay.as_millis()).expect("delays are bounded to a hundred years");
-            invoke.execute_at = (ms > 0).then(|| self.engine.clock().plus(ms));
-        }
+        invoke.execute_at = self.start(head.uri.query().unwrap_or_default(), send)?;
         let content_type = request::check_content_type(&head.headers)?;
         invoke.input = self.bodies.read(body).await?;
         content_type.check(&invoke.input)?;
@@ -250,10 +254,32 @@ impl<E: Backend> Front<E> {
         Ok(())
     }
 
-    async fn call(&self, invoke: InvokeRequest) -> Result<Answer, IngressError> {
+    /// When a send with this query is to start; `None` is at once.
+    fn start(&self, query: &str, send: bool) -> Result<Option<Millis>, IngressError> {
+        let (delay, at) = (delay::parameter(query, "delay"), delay::parameter(query, "at"));
+        if !send && (delay.is_some() || at.is_some()) {
+            return Err(IngressError::DelayOnCall);
+        }
+        let now = self.engine.clock();
+        let at = match (delay, at) {
+            (Some(_), Some(_)) => return Err(IngressError::DelayAndTime),
+            (Some(delay), None) => now.plus(delay::ms(delay::parse(&delay).map_err(IngressError::BadDelay)?)),
+            (None, Some(at)) => delay::parse_time(&at, now).map_err(IngressError::BadDelay)?,
+            (None, None) => now,
+        };
+        Ok((at > now).then_some(at))
+    }
+
+    /// `run` says that it is a workflow's.
+    async fn call(&self, invoke: InvokeRequest, run: bool) -> Result<Answer, IngressError> {
         let (invocation, result) = self.engine.call(invoke)?;
         match result.await.unwrap_or(Err(Refusal::OutcomeUnknown)) {
             Ok(completion) => Ok(answer::completion(completion)),
+            // That the workflow has run is said in the name of the invocation: clients repeat what the ingress refuses.
+            Err(Refusal::Invalid(failure)) if run && failure.code == ALREADY_INVOKED => {
+                let outcome = Outcome::failure(failure);
+                Ok(answer::completion(Completion { invocation, outcome, expires_at: None }))
+            }
             Err(refusal) => Err(IngressError::Refused { refusal, invocation }),
         }
     }
@@ -313,6 +339,36 @@ impl<E: Backend> Front<E> {
             Verdict::Refused(failure) => {
                 let refusal = Refusal::Invalid(failure);
                 Err(IngressError::Refused { refusal, invocation: id.invocation })
+            }
+        }
+    }
+
+    /// A named signal. Unlike an awakeable it is addressed by who knows the invocation, so they are told when there is none.
+    async fn signal<B>(&self, id: &str, name: String, head: &Parts, body: B) -> Result<Answer, IngressError>
+    where
+        B: Body<Data = Bytes> + Send,
+        B::Error: std::fmt::Display,
+    {
+        let id: InvocationId = id.parse().map_err(|error| IngressError::InvocationId(format!("{error}")))?;
+        if name.len() > limits::NAME_BYTES_MAX {
+            return Err(IngressError::SignalName);
+        }
+        let content_type = request::check_content_type(&head.headers)?;
+        let content = self.bodies.read(body).await?;
+        content_type.check(&content)?;
+        let result = if content.is_empty() {
+            SignalResult::Void(Void {})
+        } else {
+            serde_json::from_slice::<IgnoredAny>(&content)
+                .map_err(|error| IngressError::SignalBody(error.to_string()))?;
+            SignalResult::Value(Value { content })
+        };
+        match self.engine.signal(id, SignalId::Name(name), result).await? {
+            Verdict::Done | Verdict::Appended | Verdict::Created(_) => Ok(answer::empty(StatusCode::ACCEPTED)),
+            Verdict::NotFound => Err(IngressError::InvocationNotFound),
+            Verdict::AlreadyCompleted => Err(IngressError::AlreadyCompleted),
+            Verdict::Refused(failure) => {
+                Err(IngressError::Refused { refusal: Refusal::Invalid(failure), invocation: id })
             }
         }
     }

@@ -14,13 +14,18 @@ pub mod config;
 pub mod engine;
 pub mod health;
 pub mod ingress;
+pub mod inspect;
 pub mod listener;
 pub mod metrics;
 pub mod node;
+pub mod schedule;
 pub mod shutdown;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 mod backend;
 mod date;
+mod delay;
 mod driver;
 mod random;
 

@@ -19,8 +19,8 @@ use tokio::task::JoinHandle as TaskHandle;
 
 use crate::client::LocalTransport;
 use crate::config::{Config, ConfigError};
-use crate::driver::{Driver, DriverHandle, DriverSettings, Fatal};
-use crate::engine::Engine;
+use crate::driver::{CheckpointWriter, Driver, DriverHandle, DriverSettings, Fatal};
+use crate::engine::{Engine, Retention};
 use crate::health::{Health, Phase};
 use crate::listener::{BindError, Listener};
 use crate::shutdown::{DRAIN_TIME, Stop};
@@ -117,6 +117,8 @@ impl Node {
             overlay_bytes: config.storage.overlay_bytes.bytes(),
             checkpoint_interval: config.storage.checkpoint_interval,
             attempts: config.limits.flows as usize,
+            retention: (&config.retention).into(),
+            checkpoints: CheckpointWriter::Thread,
         };
         let mut opened = Driver::open(log, &state, settings, events, host.handle(), registry)?;
         let (ready, is_ready) = std::sync::mpsc::channel();
@@ -139,7 +141,8 @@ impl Node {
         })?;
         is_ready.recv().map_err(|_| StartError::DriverGone)?;
 
-        let engine = Engine::new(registry.clone(), driver.clone(), host.handle(), partitions, retention_ms(config));
+        let engine =
+            Engine::new(registry.clone(), driver.clone(), host.handle(), partitions, (&config.retention).into());
         let (stop, health) = (Stop::default(), Health::default());
         let (ingress, admin) = (at_ingress.addr(), at_admin.addr());
         let settings = ingress::Settings::from(&config.ingress);
@@ -252,20 +255,23 @@ fn open_data(config: &Config) -> Result<DataDir, StartError> {
 }
 
 fn host_settings(config: &Config, partitions: u32) -> HostSettings {
+    let retention = Retention::from(&config.retention);
+    let threads = config.handlers.threads as usize;
     HostSettings {
         partitions,
-        threads: config.handlers.threads as usize,
+        threads,
         idle: config.handlers.idle,
         suspend_after: config.handlers.suspend_after,
+        // Threads share nothing, so each gets its part.
+        objects: (config.handlers.objects as usize).div_ceil(threads),
+        object_bytes: config.handlers.object_bytes.bytes().div_ceil(threads),
         mailbox: config.limits.outstanding as usize,
-        retention_ms: retention_ms(config),
+        retention_ms: retention.completed_ms,
+        workflow_retention_ms: retention.workflow_ms,
+        journal_retention_ms: retention.journal_ms,
         clock: crate::clock::now,
         ..HostSettings::default()
     }
-}
-
-fn retention_ms(config: &Config) -> u64 {
-    u64::try_from(config.retention.completed.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn spawn(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {

@@ -20,6 +20,12 @@ pub(crate) fn u128() -> u128 {
     (u128::from(u64()) << 64) | u128::from(u64())
 }
 
+/// From now on this thread's numbers follow from `seed`.
+#[cfg(feature = "testing")]
+pub(crate) fn reseed(seed: u64) {
+    SOURCE.set(ChaCha8Rng::seed_from_u64(seed));
+}
+
 fn seed() -> [u8; 32] {
     let mut seed = [0; 32];
     for part in seed.chunks_exact_mut(8) {

@@ -27,12 +27,18 @@
 //! `curl localhost:8080/Counter/alice/add --json 5` answers `5`, and still does the sum after a `kill -9`.
 //!
 //! The feature `server` (default) brings the node; without it this crate is the SDK alone: handlers, contexts, typed
-//! clients. The feature `http` brings the client for programs that talk to a node over HTTP.
+//! clients. The feature `http` brings the client for programs that talk to a node over HTTP. The feature
+//! `testing`, for `[dev-dependencies]`, brings `abide::testing`: the engine in memory, with virtual time.
 
 pub use abide_sdk::*;
 
 #[cfg(feature = "server")]
 mod server;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 #[cfg(feature = "server")]
 pub use server::{Config, Running, Server, ServerBuilder, StartError};
+
+#[cfg(feature = "testing")]
+pub use abide_sdk::__private::test;

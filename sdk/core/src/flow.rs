@@ -177,7 +177,8 @@ impl Flow {
         Operation::new(&self.engine, op)
     }
 
-    /// Another invocation by its id.
+    /// Another invocation by its id: as a send tells it ([`Sent::invocation_id`]), or as it follows from an idempotency key
+    /// ([`Request::invocation_id`], [`InvocationId::idempotent`]).
     #[must_use]
     pub fn invocation(&self, id: InvocationId) -> InvocationHandle {
         InvocationHandle::new(Rc::clone(&self.engine), id)

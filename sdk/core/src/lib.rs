@@ -39,6 +39,13 @@
 //! `&mut self` is exclusive (one at a time per key), `&self` is shared; `fn` is a turn, `async fn` is a flow. The same
 //! typed clients call them from turns ([`Turn`]), from flows ([`Flow`]) and from outside ([`Client`]).
 //!
+//! A workflow ([`macro@workflow`]) is an object whose `async fn run(&mut self, …)` is executed once per key; its other handlers
+//! run beside it and after it, read its state, and complete its promises ([`Flow::promise`]).
+//!
+//! Options stand in the attributes, see [`macro@object`]: how long results are kept, retries, limits, and the version of the
+//! code. Flows finish on the version that they started on; code of an earlier one is kept beside the current one, see
+//! [`KeptHandlers`]. State outlives the struct that it was stored by; see [`macro@object`] for what may change.
+//!
 //! A turn that ends with `Err` changes nothing. A flow that ends with `Err` keeps the state it had at its last `.await`, where it
 //! was journaled; what it changed after that is dropped.
 //!
@@ -77,6 +84,8 @@ pub use turn::{OutgoingSend, Read, Turn, TurnStart};
 /// The path by which the macros find [`macro_support`], here and in crates that re-export this one as `__private`.
 #[doc(hidden)]
 pub mod __private {
+    pub use abide_macros::test;
+
     pub use crate::macro_support;
 }
 

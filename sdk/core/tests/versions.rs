@@ -36,6 +36,14 @@ mod first {
             self.total -= amount;
             Ok(self.total)
         }
+
+        pub(super) async fn sell(&mut self, cx: &mut Flow) -> Result<(), Terminal> {
+            self.owner = "nobody".to_owned();
+            cx.sleep(Duration::from_secs(1)).await?;
+            self.owner = "bob".to_owned();
+            cx.run("notify", || async { Ok(()) }).await?;
+            cx.sleep(Duration::from_secs(1)).await
+        }
     }
 }
 
@@ -92,6 +100,15 @@ impl Account {
         self.balance -= amount;
         Ok(self.balance)
     }
+
+    #[handler(name = "sell")]
+    async fn sell_v1(&mut self, cx: &mut Flow) -> Result<(), Terminal> {
+        self.owner = "nobody".to_owned();
+        cx.sleep(Duration::from_secs(1)).await?;
+        self.owner = "bob".to_owned();
+        cx.run("notify", || async { Ok(()) }).await?;
+        cx.sleep(Duration::from_secs(1)).await
+    }
 }
 
 #[service]
@@ -131,7 +148,7 @@ fn the_version_is_the_crates_unless_it_is_said() {
 fn earlier_code_is_kept_beside_the_current_one() {
     let registry = Registry::builder().bind::<Account>().keep::<AccountV1>().build();
     let kept = registry.version("Account", "1").unwrap().descriptor().clone();
-    assert_eq!((kept.name.as_str(), kept.version.as_str(), kept.handlers.len()), ("Account", "1", 1));
+    assert_eq!((kept.name.as_str(), kept.version.as_str(), kept.handlers.len()), ("Account", "1", 2));
     assert_eq!(kept.handlers[0].name, "pay_out");
     assert_eq!(kept.handlers[0].options.retention, Some(Duration::from_secs(86_400)));
     assert_eq!(registry.version("Account", "2").unwrap().descriptor().handlers.len(), 4);
@@ -199,6 +216,26 @@ fn a_flow_brings_state_up_to_date_with_its_first_change() {
         }
         assert_eq!((world.field("balance"), world.field("total")), (Some("100"), None), "crash at {crash}");
         assert_eq!(world.field("owner"), Some("\"bob\""));
+    }
+}
+
+#[test]
+fn a_flow_that_began_on_the_former_struct_goes_on_with_the_new_one() {
+    for (before, after) in (1..6).flat_map(|before| (0..6).map(move |after| (before, after))) {
+        let mut world = World::new::<first::Account>("sell", Bytes::new());
+        world.state = stored();
+        if world.run_crashing(before) != Ended::Crashed {
+            continue;
+        }
+        world.deploy::<AccountV1>("sell");
+        if world.run_crashing(after) == Ended::Crashed {
+            assert_eq!(world.run(), Ended::Done, "crashes at {before} and {after}: {:#?}", world.entries());
+        }
+        assert_eq!(world.outcome, Some(Ok(String::new())), "crashes at {before} and {after}");
+        assert_eq!(world.field("owner"), Some("\"bob\""));
+        // Brought up to date, unless there was nothing left to change.
+        let renewed = world.field("total").is_none();
+        assert_eq!(renewed, world.field("balance") == Some("100"), "crashes at {before} and {after}");
     }
 }
 

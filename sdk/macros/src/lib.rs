@@ -13,6 +13,7 @@ mod handlers;
 mod kept;
 mod options;
 mod signature;
+mod test;
 
 use proc_macro::TokenStream;
 
@@ -103,4 +104,17 @@ pub fn workflow(options: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn handlers(options: TokenStream, item: TokenStream) -> TokenStream {
     handlers::expand(options.into(), item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Makes an async function a test that runs in a world of `abide::testing`: the real engine in memory, with a virtual
+/// clock and one seed. Needs the feature `testing` of `abide`.
+///
+/// `#[abide::test(bind(Account, Mailer))]` binds objects and services. Further options, all of them optional: `world =
+/// builder()`, an expression for a `WorldBuilder` to begin with; `seed = 7`; `partitions = 1`; and
+/// `crash_at_every_commit`, which runs the test once as it is, and then with a crash before and after every commit.
+///
+/// The function takes the `World`, and returns nothing or a `Result`.
+#[proc_macro_attribute]
+pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
+    test::expand(options.into(), item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
 }

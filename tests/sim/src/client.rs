@@ -100,7 +100,8 @@ impl World {
             7 => return (Callee::flow(rng, names::JOB, None, 0), wait),
             8 => {
                 let poke = Callee::turn(names::CART, "poke", key, vec![rng.next().to_le_bytes()[0]]);
-                let (retention, ttl) = (if rng.chance(3_000) { names::retention(rng) } else { 0 }, names::ttl(rng, names::CART));
+                let (retention, ttl) =
+                    (if rng.chance(3_000) { names::retention(rng) } else { 0 }, names::ttl(rng, names::CART));
                 return (Callee { retention, ttl, ..poke }, wait);
             }
             9 => return (Callee::note(rng), wait),

@@ -94,7 +94,8 @@ impl Program {
             return Self { ops: vec![Op::CompletePromise(promise, false), Op::Await(0)], fails: false };
         }
         let depth = input.first().copied().unwrap_or(0);
-        let mut draft = Draft { rng: Rng::stream(fold(0, input), "program"), ops: Vec::new(), open: Vec::new(), sent: Vec::new() };
+        let mut draft =
+            Draft { rng: Rng::stream(fold(0, input), "program"), ops: Vec::new(), open: Vec::new(), sent: Vec::new() };
         for _ in 0..draft.rng.range(1, 7) {
             draft.step(target, input, depth);
             if !draft.open.is_empty() && draft.rng.chance(5_000) {
@@ -129,8 +130,7 @@ impl Draft {
         let known = when(!self.sent.is_empty(), 1);
         let race = when(self.open.len() > 1, 3);
         let here = self.ops.len();
-        let weights =
-            [writes, reads, 4, 2, calls, calls, 1, known, known, known, race, promises, up, 1, known, known];
+        let weights = [writes, reads, 4, 2, calls, calls, 1, known, known, known, race, promises, up, 1, known, known];
         let rng = &mut self.rng;
         match rng.weighted(&weights) {
             0 => self.ops.push(match rng.below(6) {

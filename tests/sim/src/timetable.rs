@@ -31,9 +31,7 @@ impl Spec {
     pub(crate) fn times(self, due: u64, next: u64) -> Vec<u64> {
         match self {
             Self::Once => vec![due],
-            Self::Every(period) => {
-                (due..next).step_by(usize::try_from(period).unwrap_or(usize::MAX)).collect()
-            }
+            Self::Every(period) => (due..next).step_by(usize::try_from(period).unwrap_or(usize::MAX)).collect(),
         }
     }
 

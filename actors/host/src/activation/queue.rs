@@ -1,11 +1,12 @@
 //! The part of an object's mailbox that is kept in memory.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use abide_model::command::Form;
 use abide_model::effect::Work;
 use abide_model::id::InvocationId;
+use tokio::time::Instant;
 
 use crate::event::Queued;
 

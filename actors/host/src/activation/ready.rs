@@ -1,7 +1,5 @@
 //! An activation that has its state.
 
-use std::time::Instant;
-
 use abide_model::command::{
     Access, AttemptFailed, Body, FieldChange, Form, Invoke, Next, Outcome, StateVersion, Target, Turn,
 };
@@ -9,6 +7,7 @@ use abide_model::effect::Work;
 use abide_model::id::{ActivationId, InvocationId};
 use abide_model::protocol::Failure;
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::queue::{Hold, Item, Queue};
 use super::{Activation, Due, Phase, Snapshot};

@@ -52,30 +52,41 @@ pub(crate) fn carry_out<V: View>(txn: &mut Txn<'_, V>, order: ScheduleOrder) -> 
     let Some(id) = ScheduleId::from_bytes(&order.id) else {
         return Ok(refusal::invalid("the id of the schedule is malformed"));
     };
-    let row = txn.get::<Schedules>(&id)?;
-    if let ScheduleAction::Put(definition) = action {
-        // Replicas of different builds would part ways if one of them took it for something else.
-        Overlap::try_from(definition.overlap).map_err(|_| newer())?;
-        CatchUp::try_from(definition.catch_up).map_err(|_| newer())?;
-        return Ok(put(txn, id, row, definition));
-    }
-    let Some(mut row) = row else { return Ok(Answer::NotFound) };
-    let answer = match action {
-        ScheduleAction::Put(_) => Answer::Done,
-        ScheduleAction::Pause(_) => pause(txn, id, &mut row),
-        ScheduleAction::Resume(next) => resume(txn, id, &mut row, next.due),
-        ScheduleAction::Trigger(invoke) => trigger(txn, id, &mut row, invoke)?,
-        ScheduleAction::Delete(_) => {
-            set_due(txn, id, &mut row, 0);
-            txn.delete::<Schedules>(&id);
-            return Ok(Answer::Done);
+    match action {
+        ScheduleAction::Put(definition) => {
+            // Replicas of different builds would part ways if one of them took it for something else.
+            Overlap::try_from(definition.overlap).map_err(|_| newer())?;
+            CatchUp::try_from(definition.catch_up).map_err(|_| newer())?;
+            let known = txn.get::<Schedules>(&id)?;
+            Ok(put(txn, id, known, definition))
         }
-        ScheduleAction::Fire(fire) => self::fire(txn, id, &mut row, fire)?,
-    };
+        ScheduleAction::Pause(_) => change(txn, id, |txn, row| Ok(pause(txn, id, row))),
+        ScheduleAction::Resume(next) => change(txn, id, |txn, row| Ok(resume(txn, id, row, next.due))),
+        ScheduleAction::Trigger(invoke) => change(txn, id, |txn, row| trigger(txn, id, row, invoke)),
+        ScheduleAction::Fire(what) => change(txn, id, |txn, row| fire(txn, id, row, what)),
+        ScheduleAction::Delete(_) => delete(txn, id),
+    }
+}
+
+/// An order for a schedule that is there; what it makes of the row is written unless it is refused.
+fn change<V: View>(
+    txn: &mut Txn<'_, V>,
+    id: ScheduleId,
+    rule: impl FnOnce(&mut Txn<'_, V>, &mut ScheduleRow) -> Result<Answer, ReadError>,
+) -> Result<Answer, ReadError> {
+    let Some(mut row) = txn.get::<Schedules>(&id)? else { return Ok(Answer::NotFound) };
+    let answer = rule(txn, &mut row)?;
     if !matches!(answer, Answer::Refused(_)) {
         txn.put::<Schedules>(&id, &row);
     }
     Ok(answer)
+}
+
+fn delete<V: View>(txn: &mut Txn<'_, V>, id: ScheduleId) -> Result<Answer, ReadError> {
+    let Some(mut row) = txn.get::<Schedules>(&id)? else { return Ok(Answer::NotFound) };
+    set_due(txn, id, &mut row, 0);
+    txn.delete::<Schedules>(&id);
+    Ok(Answer::Done)
 }
 
 fn put<V: View>(

@@ -13,6 +13,7 @@ use abide_model::protocol::{
 };
 use abide_model::table::{Direction, Invocations, Objects, Schedules, Sequences};
 use bytes::Bytes;
+use proptest::bool::weighted;
 use proptest::option;
 use proptest::prelude::*;
 use prost::Message;
@@ -119,10 +120,15 @@ fn body() -> impl Strategy<Value = Body> {
             Body::AttemptFailed(AttemptFailed { id, accept, term, attempt, failure, next, life, uncounted })
         },
     );
-    let append = (ids(), terms(), attempts(), prop::collection::vec(messages(), 0..6), 0..6u32, lives(), "v?")
-        .prop_map(|(id, term, attempt, messages, seen, life, version)| {
+    let done = (prop::collection::vec(messages(), 0..6), weighted(0.2));
+    let append = (ids(), terms(), attempts(), done, 0..6u32, lives(), "v?").prop_map(
+        |(id, term, attempt, (mut messages, ends), seen, life, version)| {
+            if ends {
+                messages.extend([output("y"), end()]);
+            }
             Body::Append(Append { id, term, attempt, messages, seen, life, version })
-        });
+        },
+    );
     let firsts = prop_oneof![6 => Just(u64::from(KNOWN)), 2 => 0..6u64, 1 => Just(u64::MAX)];
     let deliver = (0..3u32, firsts, prop::collection::vec(parcels(), 0..4))
         .prop_map(|(from, first, messages)| Body::Deliver(Deliver { from, first, messages }));
@@ -199,9 +205,19 @@ fn sinks() -> impl Strategy<Value = Sink> {
     prop_oneof![4 => of_invocation, 1 => of_schedule]
 }
 
-/// Names of schedules, of either partition.
+/// The names of two schedules: the first one's home is here, the second one's is not.
 fn schedule_names() -> impl Strategy<Value = String> {
-    "[abcd]"
+    let of = |partition| {
+        let here = |name: &String| PartitionId::of(ScheduleId::of(name).partition_key(), 2) == partition;
+        let name = ('a'..='z').map(String::from).find(here).expect("some letter is the name of a schedule there");
+        Just(name)
+    };
+    prop_oneof![9 => of(PartitionId(0)), 1 => of(PartitionId(1))]
+}
+
+/// Ids that nobody has, mostly.
+fn new_ids() -> impl Strategy<Value = Bytes> {
+    prop_oneof![9 => (40..60u128).prop_map(|n| bytes(id(n))), 1 => ids()]
 }
 
 fn schedule_ids() -> impl Strategy<Value = Bytes> {
@@ -210,7 +226,7 @@ fn schedule_ids() -> impl Strategy<Value = Bytes> {
 
 fn schedule_orders() -> impl Strategy<Value = ScheduleOrder> {
     let times = || prop_oneof![1 => Just(0), 6 => 900..1800u64, 1 => Just(u64::MAX)];
-    let put = (schedule_names(), "[h]?", times(), any::<(bool, bool)>(), 0..3i32, 0..3i32).prop_map(
+    let put = (schedule_names(), "h|h|h|", times(), (weighted(0.1), weighted(0.2)), 0..3i32, 0..3i32).prop_map(
         |(name, handler, first_due, (create_only, paused), overlap, catch_up)| {
             let (spec, service) = ("every 1 from 1".into(), "S".into());
             ScheduleDefinition {
@@ -247,7 +263,7 @@ fn schedule_orders() -> impl Strategy<Value = ScheduleOrder> {
 }
 
 fn letter_orders() -> impl Strategy<Value = LetterOrder> {
-    (0..4u64, option::weighted(0.7, ids())).prop_map(|(seq, redrive_as)| LetterOrder {
+    (0..4u64, option::weighted(0.7, new_ids())).prop_map(|(seq, redrive_as)| LetterOrder {
         service: "S".into(),
         seq,
         redrive_as: redrive_as.unwrap_or_default(),
@@ -348,7 +364,7 @@ fn controls() -> impl Strategy<Value = Control> {
     let times = prop_oneof![Just(0), 900..1800u64, Just(u64::MAX)];
     // Restarts more often than others: most find something that keeps them from it.
     let verbs = prop_oneof![3 => 0..8i32, 1 => Just(Verb::Restart as i32)];
-    (ids(), verbs, ids(), 0..8u32, option::of("v?"), times).prop_map(
+    (ids(), verbs, new_ids(), 0..8u32, option::of("v?"), times).prop_map(
         |(target, verb, new_id, keep, version, execute_at)| Control { target, verb, new_id, keep, version, execute_at },
     )
 }
@@ -368,7 +384,7 @@ fn parcels() -> impl Strategy<Value = Parcel> {
     .prop_map(Parcel::new)
 }
 
-fn messages() -> BoxedStrategy<FlowMessage> {
+pub(super) fn messages() -> BoxedStrategy<FlowMessage> {
     let about = |code: Code| {
         (1..7u128, 0..5u32).prop_map(move |(n, completion)| {
             let invocation_id = id(n).to_string();

@@ -6,11 +6,11 @@ mod ledger;
 
 use std::collections::VecDeque;
 
-use abide_model::command::{Body, Deliver, Invoke, Next, OutboxAck, Target, Verb};
+use abide_model::command::{Body, Deliver, Invoke, Next, OutboxAck, StateEdit, Target, Verb};
 use abide_model::effect::Effect;
 use abide_model::id::{InvocationId, ObjectId, PartitionId, PartitionKey};
 use abide_model::protocol::SignalId;
-use abide_model::table::{Invocations, Outbox};
+use abide_model::table::{Invocations, Outbox, Status};
 use proptest::prelude::*;
 
 use crate::testing::*;
@@ -84,6 +84,9 @@ impl Cluster {
     /// A request of a client. Some are repeated with the same idempotency key.
     fn request(&mut self, which: u8, how: u8) -> Invoke {
         let key = key(u64::from(which));
+        if how % 17 == 16 {
+            return self.edit(&key, u64::from(how));
+        }
         let target = if how.is_multiple_of(3) && u64::from(which) % KEYS < FLOW_KEYS {
             flow_on(&key.1)
         } else {
@@ -103,6 +106,13 @@ impl Cluster {
         }
     }
 
+    /// An operator sets a counter.
+    fn edit(&mut self, key: &(PartitionKey, String), n: u64) -> Invoke {
+        let replace = n.is_multiple_of(2);
+        let what = StateEdit { replace, changes: vec![set("n", &n.to_string())], ..StateEdit::default() };
+        Invoke { id: bytes(self.fresh(key.0)), ..edit(0, edit_on(&key.1), &what) }
+    }
+
     fn propose(&mut self, to: u32, body: Body) {
         self.requests += 1;
         self.nodes[to as usize].log.push_back((self.requests, body));
@@ -119,7 +129,7 @@ impl Cluster {
         let invoke = Invoke { execute_at: 0, ..self.request(which, how) };
         let target = invoke.target.clone().unwrap();
         let (id, object) = (invoke.id().unwrap(), target.object().unwrap());
-        if target == flow_on(&object.key) {
+        if !is_turn(&target) {
             return self.invoke(invoke);
         }
         self.ledger.expect(&invoke);
@@ -230,6 +240,7 @@ impl Cluster {
             0 => order(id, Verb::Kill),
             1 | 2 => order(id, Verb::Cancel),
             3 => order(id, Verb::Resume),
+            4 | 5 => order(id, Verb::Pause),
             _ => signal(id, SignalId::Index(17)),
         };
         self.propose(home(id), body);
@@ -254,6 +265,7 @@ impl Cluster {
             }
             if round.is_multiple_of(4) {
                 self.now += 100;
+                self.resume_all();
                 for node in &mut self.nodes {
                     node.log.push_back((0, fire()));
                 }
@@ -264,6 +276,17 @@ impl Cluster {
         }
         let left = self.nodes.iter().flat_map(|node| node.world.rows.all::<Invocations>());
         panic!("work is left over: {:#?}", left.collect::<Vec<_>>());
+    }
+
+    /// The operator goes home and leaves nothing paused.
+    fn resume_all(&mut self) {
+        for node in &mut self.nodes {
+            for (id, row) in node.world.rows.all::<Invocations>() {
+                if matches!(row.status, Some(Status::Paused(_))) {
+                    node.log.push_back((0, order(id, Verb::Resume)));
+                }
+            }
+        }
     }
 
     fn is_quiet(&self) -> bool {

@@ -1,9 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::command::{Access, Form, StateVersion, Target};
+use crate::command::{Access, Form, Holder, Next, ScheduleDefinition, Sink, StateVersion, Target};
 use crate::id::PartitionKey;
-use crate::protocol::Failure;
+use crate::protocol::{Failure, Header, PromiseResult, Value};
 
 fn id(n: u64) -> InvocationId {
     InvocationId { partition_key: PartitionKey(n), unique: u128::from(n) }
@@ -102,6 +102,171 @@ fn golden_values() {
     );
     let completion = CompletionRow { created_at: 1, completed_at: 2, expires_at: 3, ..CompletionRow::default() };
     assert_eq!(Completions::encode_value(&completion).as_ref(), [1, 24, 1, 32, 2, 40, 3]);
+}
+
+/// Keys and values of the tables of failures, letters and schedules: these bytes must never change.
+#[test]
+fn golden_failures_letters_and_schedules() {
+    let mut invocation = vec![0, 0, 0, 0, 0, 0, 0, 7];
+    invocation.extend([0; 15]);
+    invocation.push(7);
+    assert_eq!(Failures::encode_key(&id(7)).as_ref(), [&[0x0E], &invocation[..]].concat());
+    assert_eq!(Letters::encode_key(&("A".into(), 258)).as_ref(), [0x0F, b'A', 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]);
+    assert_eq!(LetterBounds::encode_key(&"A".into()).as_ref(), [0x10, b'A', 0, 0]);
+    let schedule = ScheduleId::from_invocation(id(7));
+    assert_eq!(Schedules::encode_key(&schedule).as_ref(), [&[0x11], &invocation[..]].concat());
+    assert_eq!(Schedules::decode_key(&Schedules::encode_key(&schedule)).unwrap(), schedule);
+    let timer = TimerKey { due: Millis(3), kind: TimerKind::Schedule, invocation: id(7), completion: 0 };
+    assert_eq!(
+        Timers::encode_key(&timer).as_ref(),
+        [&[0x08, 0, 0, 0, 0, 0, 0, 0, 3, 5], &invocation[..], &[0, 0, 0, 0]].concat()
+    );
+
+    let attempt = FailedAttempt {
+        attempt: 1,
+        at: 2,
+        failure: Some(Failure::new(500, "x")),
+        journal_len: 3,
+        next: Some(Next::RetryAfter(4)),
+    };
+    let failures = FailuresRow { attempts: vec![attempt], total: 5 };
+    assert_eq!(
+        Failures::encode_value(&failures).as_ref(),
+        [1, 0x0a, 16, 8, 1, 16, 2, 0x1a, 6, 8, 244, 3, 0x12, 1, b'x', 32, 3, 48, 4, 16, 5]
+    );
+    let letter = LetterRow {
+        invocation: Bytes::from_static(&[9]),
+        target: Some(Target { service: "S".into(), ..Target::default() }),
+        input: Bytes::from_static(b"i"),
+        headers: vec![Header { key: "k".into(), value: "v".into() }],
+        failure: Some(Failure::new(500, "x")),
+        created_at: 1,
+        failed_at: 2,
+        attempt: 3,
+        invoked_by: Bytes::from_static(&[8]),
+        retention_ms: 4,
+        journal_retention_ms: 5,
+        state_ttl_ms: 6,
+    };
+    assert_eq!(
+        Letters::encode_value(&letter).as_ref(),
+        [
+            1, 0x0a, 1, 9, 0x12, 3, 0x0a, 1, b'S', 0x1a, 1, b'i', 0x22, 6, 0x0a, 1, b'k', 0x12, 1, b'v', 0x2a, 6, 8,
+            244, 3, 0x12, 1, b'x', 48, 1, 56, 2, 64, 3, 0x4a, 1, 8, 80, 4, 88, 5, 96, 6
+        ]
+    );
+    let bounds = LetterBoundsRow { next: 3, count: 2, dropped: 1 };
+    assert_eq!(LetterBounds::encode_value(&bounds).as_ref(), [1, 8, 3, 16, 2, 24, 1]);
+    let schedule = ScheduleRow {
+        definition: Some(ScheduleDefinition { name: "n".into(), ..ScheduleDefinition::default() }),
+        due: 1,
+        firing: true,
+        paused: true,
+        created_at: 2,
+        modified_at: 3,
+        runs: 4,
+        skipped: 5,
+        last_run_at: 6,
+        last_run: Bytes::from_static(&[9]),
+        active: vec![Bytes::from_static(&[8])],
+        failed: 7,
+        last_fault: "f".into(),
+        life: 8,
+    };
+    assert_eq!(
+        Schedules::encode_value(&schedule).as_ref(),
+        [
+            1, 0x0a, 3, 0x0a, 1, b'n', 16, 1, 24, 1, 32, 1, 40, 2, 48, 3, 56, 4, 64, 5, 72, 6, 0x52, 1, 9, 0x5a, 1, 8,
+            96, 7, 0x6a, 1, b'f', 112, 8
+        ]
+    );
+}
+
+/// The tables for what workflows promise and for what is forgotten: these bytes must never change.
+#[test]
+fn golden_promises_and_expiries() {
+    let mut invocation = vec![0, 0, 0, 0, 0, 0, 0, 7];
+    invocation.extend([0; 15]);
+    invocation.push(7);
+    assert_eq!(
+        Promises::encode_key(&(object("W", "k"), "p".into())).as_ref(),
+        [0x0C, b'W', 0, 0, b'k', 0, 0, b'p', 0, 0]
+    );
+    let due = [0x0D, 0, 0, 0, 0, 0, 0, 0, 3];
+    let key = |what| Expiries::encode_key(&ExpiryKey { due: Millis(3), what });
+    assert_eq!(key(Expiry::Completion(id(7))).as_ref(), [&due[..], &[1], &invocation].concat());
+    assert_eq!(key(Expiry::Journal(id(7))).as_ref(), [&due[..], &[2], &invocation].concat());
+    assert_eq!(key(Expiry::State(object("A", "k"))).as_ref(), [&due[..], &[3, b'A', 0, 0, b'k', 0, 0]].concat());
+    for what in [Expiry::Completion(id(7)), Expiry::Journal(id(7)), Expiry::State(object("A", "k"))] {
+        let bytes = key(what.clone());
+        assert_eq!(Expiries::decode_key(&bytes).unwrap(), ExpiryKey { due: Millis(3), what });
+    }
+    let mut unknown = key(Expiry::Completion(id(7))).into_vec();
+    unknown[9] = 4;
+    assert!(Expiries::decode_key(&unknown).is_err());
+
+    let value = PromiseResult::Value(Value { content: Bytes::from_static(b"5") });
+    let completed = PromiseRow { result: Some(value), listeners: vec![], completed_at: 9 };
+    assert_eq!(Promises::encode_value(&completed).as_ref(), [1, 0x12, 3, 0x0a, 1, b'5', 40, 9]);
+    let failure = PromiseResult::Failure(Failure::new(409, "x"));
+    let failed = PromiseRow { result: Some(failure), listeners: vec![], completed_at: 9 };
+    assert_eq!(Promises::encode_value(&failed).as_ref(), [1, 0x1a, 6, 8, 0x99, 3, 0x12, 1, b'x', 40, 9]);
+    let sink = Sink { caller: Bytes::from_static(&[7]), completion: 2, code: 0x8009, life: 3 };
+    let open = PromiseRow { listeners: vec![sink], ..PromiseRow::default() };
+    assert_eq!(Promises::encode_value(&open).as_ref(), [1, 0x22, 11, 0x0a, 1, 7, 16, 2, 24, 0x89, 0x80, 2, 32, 3]);
+    assert_eq!(Expiries::encode_value(&Empty {}).as_ref(), [1]);
+}
+
+/// Fields that came after the first build: these bytes must never change.
+#[test]
+fn golden_later_fields() {
+    let object = ObjectRow { state_ttl_ms: 300, expiry_due: 6, expires_at: 7, ..ObjectRow::default() };
+    assert_eq!(Objects::encode_value(&object).as_ref(), [1, 32, 7, 40, 0xac, 2, 48, 6]);
+    let target =
+        Target { workflow: true, access: Access::Workflow as i32, form: Form::Edit as i32, ..Target::default() };
+    let holder = Holder { service: "S".into(), key: "k".into(), invocation: Bytes::from_static(&[7]) };
+    let row = InvocationRow {
+        target: Some(target.clone()),
+        life: 1,
+        chain: vec![holder],
+        journal_retention_ms: 2,
+        state_ttl_ms: 3,
+        one_way: true,
+        version: Some(String::new()),
+        schedule: "s".into(),
+        restarted_from: Bytes::from_static(&[9]),
+        has_failures: true,
+        ..InvocationRow::default()
+    };
+    assert_eq!(
+        Invocations::encode_value(&row).as_ref(),
+        [
+            1, 0x0a, 6, 32, 2, 40, 2, 48, 1, 0xa0, 1, 1, 0xaa, 1, 9, 0x0a, 1, b'S', 0x12, 1, b'k', 0x1a, 1, 7, 0xb0, 1,
+            2, 0xb8, 1, 3, 0xc0, 1, 1, 0xca, 1, 0, 0xd2, 1, 1, b's', 0xda, 1, 1, 9, 0xe0, 1, 1
+        ]
+    );
+    let completion = CompletionRow {
+        idempotency_key: Some("i".into()),
+        invoked_by: Bytes::from_static(&[7]),
+        journal_len: 1,
+        journal_expires_at: 2,
+        attempt: 3,
+        version: "v".into(),
+        schedule: "s".into(),
+        restarted_from: Bytes::from_static(&[9]),
+        state_ttl_ms: 4,
+        retention_ms: 5,
+        journal_retention_ms: 6,
+        one_way: true,
+        ..CompletionRow::default()
+    };
+    assert_eq!(
+        Completions::encode_value(&completion).as_ref(),
+        [
+            1, 0x32, 1, b'i', 0x3a, 1, 7, 64, 1, 72, 2, 80, 3, 0x5a, 1, b'v', 0x62, 1, b's', 0x6a, 1, 9, 112, 4, 120,
+            5, 128, 1, 6, 136, 1, 1
+        ]
+    );
 }
 
 #[test]

@@ -17,17 +17,25 @@ pub(super) fn json(body: &Value) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
+/// A JSON document with another status.
+pub(super) fn json_with(status: StatusCode, body: &Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
 /// An error of the admin API: `{"message", "restate_code", "abide_code"}`.
 #[derive(Debug)]
 pub(super) struct AdminError {
     pub(super) status: StatusCode,
     pub(super) code: ErrorCode,
     pub(super) message: String,
+    /// Seconds after which repeating the request may succeed.
+    retry_after: Option<u64>,
 }
 
 impl AdminError {
     pub(super) fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        let again = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+        Self { status, code, message: message.into(), retry_after: again.then_some(1) }
     }
 
     pub(super) fn invalid(message: impl Into<String>) -> Self {
@@ -57,14 +65,24 @@ impl AdminError {
 
     pub(super) fn already_completed(id: InvocationId) -> Self {
         let message = format!("The invocation '{id}' was already completed.");
-        Self::new(StatusCode::CONFLICT, error::INVALID_REQUEST, message)
+        Self::new(StatusCode::CONFLICT, error::CONFLICT, message)
     }
 
-    /// An order that the invocation's state does not allow; the machine chose the status.
+    /// An order that what it is for does not allow. The machine chose the code: a status, or a stable code of ours.
     pub(super) fn refused(failure: &Failure) -> Self {
-        let status = u16::try_from(failure.code).ok().and_then(|code| StatusCode::from_u16(code).ok());
-        let status = status.filter(|status| status.is_client_error()).unwrap_or(StatusCode::CONFLICT);
-        Self::new(status, error::INVALID_REQUEST, failure.message.clone())
+        let (status, code) = match failure.code {
+            400 => (400, error::INVALID_REQUEST),
+            404 => (404, error::NOT_FOUND),
+            410 | 411 => (410, error::JOURNAL_GONE),
+            413 => (413, error::TOO_LARGE),
+            422 => (422, error::UNSUPPORTED),
+            425 => (425, error::NOT_STARTED),
+            430 => (429, error::MAILBOX_FULL),
+            572 => (409, error::NO_CODE),
+            _ => (409, error::CONFLICT),
+        };
+        let status = StatusCode::from_u16(status).expect("a literal above");
+        Self::new(status, code, failure.message.clone())
     }
 }
 
@@ -75,9 +93,13 @@ impl From<EngineError> for AdminError {
             EngineError::UnknownService { .. } | EngineError::UnknownHandler { .. } | EngineError::NotFound(_) => {
                 StatusCode::NOT_FOUND
             }
+            EngineError::UnknownSchedule { .. } => StatusCode::NOT_FOUND,
+            EngineError::ScheduleExists { .. } => StatusCode::CONFLICT,
             EngineError::Invalid { .. } => StatusCode::BAD_REQUEST,
             EngineError::Refused(refusal) => match refusal {
-                Refusal::Overloaded | Refusal::MailboxFull => StatusCode::TOO_MANY_REQUESTS,
+                Refusal::Overloaded | Refusal::MailboxFull | Refusal::RateLimited { .. } => {
+                    StatusCode::TOO_MANY_REQUESTS
+                }
                 Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
                 Refusal::OutcomeUnknown => StatusCode::GATEWAY_TIMEOUT,
                 Refusal::NotFound => StatusCode::NOT_FOUND,
@@ -93,8 +115,8 @@ impl IntoResponse for AdminError {
         let body =
             json!({ "message": self.message, "restate_code": null, "abide_code": self.code.to_string() }).to_string();
         let mut response = (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
-        if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
         }
         response
     }

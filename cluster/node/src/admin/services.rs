@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use abide_model::command::Access;
-use abide_sdk::service::{Exhausted, HandlerDescriptor, Kind, RetryPolicy, ServiceDescriptor};
+use abide_sdk::service::{Exhausted, Kind, Options, Rate, RetryPolicy, ServiceDescriptor};
 use serde_json::{Map, Value, json};
 
-use crate::config::Config;
 use crate::config::units::friendly;
+use crate::config::{self, Config};
 
 /// The deployment of all handlers that are compiled into this binary.
 pub(super) const DEPLOYMENT_ID: &str = "dp_native";
@@ -17,19 +17,20 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What holds for every service unless it says otherwise.
 pub(super) struct Defaults {
-    retention: Duration,
+    retention: config::Retention,
     suspend_after: Duration,
 }
 
 impl From<&Config> for Defaults {
     fn from(config: &Config) -> Self {
-        Self { retention: config.retention.completed, suspend_after: config.handlers.suspend_after }
+        Self { retention: config.retention.clone(), suspend_after: config.handlers.suspend_after }
     }
 }
 
 /// The metadata of a service.
 pub(super) fn metadata(service: &ServiceDescriptor, defaults: &Defaults) -> Value {
-    let handlers: Vec<_> = service.handlers.iter().map(|known| handler(service, known, defaults)).collect();
+    let handlers: Vec<_> = (0..service.handlers.len()).map(|number| handler(service, number, defaults)).collect();
+    let options = &service.options;
     let mut metadata = json!({
         "name": service.name,
         "ty": match service.kind {
@@ -41,37 +42,76 @@ pub(super) fn metadata(service: &ServiceDescriptor, defaults: &Defaults) -> Valu
         "deployment_id": DEPLOYMENT_ID,
         "revision": 1,
         "public": service.handlers.iter().any(|handler| handler.public),
-        "idempotency_retention": friendly(defaults.retention),
-        "journal_retention": "0s",
+        "idempotency_retention": friendly(options.retention.unwrap_or(defaults.retention.completed)),
+        "journal_retention": friendly(options.journal_retention.unwrap_or(defaults.retention.journal)),
         "inactivity_timeout": friendly(defaults.suspend_after),
         "abort_timeout": friendly(ABORT_TIMEOUT),
         "enable_lazy_state": false,
-        "retry_policy": policy(&RetryPolicy::default()),
+        "retry_policy": policy(&options.retry.unwrap_or_default()),
     });
+    if service.kind == Kind::Workflow {
+        let retention = options.retention.unwrap_or(defaults.retention.workflow);
+        metadata["workflow_completion_retention"] = friendly(retention).into();
+    }
+    if !service.version.is_empty() {
+        metadata["version"] = service.version.as_str().into();
+    }
+    if let Some(ttl) = options.state_ttl {
+        metadata["state_ttl"] = friendly(ttl).into();
+    }
+    limits(&mut metadata, options);
     if let Some(documentation) = &service.documentation {
         metadata["documentation"] = documentation.as_str().into();
     }
     metadata
 }
 
-/// The metadata of one of its handlers.
-pub(super) fn handler(service: &ServiceDescriptor, handler: &HandlerDescriptor, defaults: &Defaults) -> Value {
+/// The metadata of its handler with this number.
+pub(super) fn handler(service: &ServiceDescriptor, number: usize, defaults: &Defaults) -> Value {
+    let handler = &service.handlers[number];
+    let options = service.options_of(number);
     let mut metadata = Map::new();
     metadata.insert("name".into(), handler.name.as_str().into());
-    if service.kind == Kind::Object {
-        let ty = if handler.access == Access::Exclusive { "Exclusive" } else { "Shared" };
+    if service.kind.is_keyed() {
+        let ty = match handler.access {
+            Access::Exclusive => "Exclusive",
+            Access::Shared => "Shared",
+            Access::Workflow => "Workflow",
+        };
         metadata.insert("ty".into(), ty.into());
     }
     if let Some(documentation) = &handler.documentation {
         metadata.insert("documentation".into(), documentation.as_str().into());
     }
-    metadata.insert("idempotency_retention".into(), friendly(defaults.retention).into());
+    // A workflow's run takes no idempotency key.
+    if handler.access != Access::Workflow {
+        let retention = options.retention.unwrap_or(defaults.retention.completed);
+        metadata.insert("idempotency_retention".into(), friendly(retention).into());
+    }
+    let journal = options.journal_retention.unwrap_or(defaults.retention.journal);
+    metadata.insert("journal_retention".into(), friendly(journal).into());
     metadata.insert("public".into(), handler.public.into());
     metadata
         .insert("input_description".into(), "one of [\"none\", \"value of content-type 'application/json'\"]".into());
     metadata.insert("output_description".into(), "value of content-type 'application/json'".into());
     metadata.insert("retry_policy".into(), handler.options.retry.as_ref().map_or_else(|| json!({}), policy));
-    Value::Object(metadata)
+    let mut metadata = Value::Object(metadata);
+    limits(&mut metadata, &handler.options);
+    metadata
+}
+
+/// Limits that are said here; not in the reference.
+fn limits(metadata: &mut Value, options: &Options) {
+    let rate = |rate: Rate| format!("{} per {}", rate.count, friendly(rate.per));
+    if let Some(limit) = options.rate {
+        metadata["rate"] = rate(limit).into();
+    }
+    if let Some(limit) = options.key_rate {
+        metadata["key_rate"] = rate(limit).into();
+    }
+    if let Some(concurrency) = options.concurrency {
+        metadata["concurrency"] = concurrency.into();
+    }
 }
 
 fn policy(policy: &RetryPolicy) -> Value {

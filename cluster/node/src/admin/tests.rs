@@ -1,87 +1,153 @@
+//! The admin API as its clients see it, with an engine of this file behind it.
+
+mod bulk;
+mod invocations;
+mod letters;
+mod orders;
+mod real;
+mod state;
+
+use std::sync::Mutex;
+
 use abide_host::port::{Completion, Refusal};
-use abide_model::command::{Access, Form, Outcome, Target};
-use abide_model::id::{Millis, PartitionKey};
-use abide_model::protocol::{Code, Failure, RawMessage, SignalId, SignalResult};
-use abide_model::table::JournalRow;
-use abide_sdk::service::{HandlerDescriptor, Kind, Options, RetryPolicy};
+use abide_model::command::{Access, Form, Outcome, StateEdit, StateVersion, Target};
+use abide_model::effect::Answer as Verdict;
+use abide_model::id::{InvocationId, Millis, ObjectId, PartitionId, PartitionKey};
+use abide_model::protocol::{Code, Failure, Input, RawMessage, Value as Content};
+use abide_model::table::{InvocationRow, JournalRow, LetterRow};
+use abide_sdk::service::{HandlerDescriptor, Kind, Options, Rate, RetryPolicy};
 use axum::body::Body;
 use axum::http::{Method, Request, header};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::Value;
+use tokio::sync::oneshot;
 use tower::ServiceExt;
 
 use super::*;
 use crate::backend::Pending;
-use crate::engine::{Accepted, EngineError, InvocationDetails, InvokeRequest};
+use crate::engine::{EngineError, InvocationDetails, Order};
+use crate::inspect::{Cursor, Filter, JournalPage, Letter, LetterAddress, ObjectState, Page};
 use crate::metrics::recorder;
 
-/// Answers orders by the unique part of the id: 0 done, 1 appended, 2 unknown, 3 completed, 4 too early, 5 overloaded.
-struct Fake;
+type Asked<T> = Result<T, EngineError>;
+
+/// Answers orders by the unique part of the id: 0 done, 1 appended, 2 unknown, 3 completed, 4 too early, 5 overloaded, 6
+/// created, 7 conflict, 8 journal gone, 9 unsupported, 10 invalid. Remembers what it was asked.
+#[derive(Default)]
+struct Fake {
+    orders: Mutex<Vec<(InvocationId, Order)>>,
+    edits: Mutex<Vec<(ObjectId, StateEdit)>>,
+    filters: Mutex<Vec<Filter>>,
+    /// Invocations that lists have.
+    listed: Vec<u128>,
+    /// Edits that are never answered.
+    queued: Mutex<Vec<oneshot::Sender<Result<Completion, Refusal>>>>,
+}
+
+const NOW: Millis = Millis(1_795_416_432_191);
+
+fn verdict(number: u128) -> Asked<Verdict> {
+    let refused = |code| Ok(Verdict::Refused(Failure::new(code, format!("refused with {code}"))));
+    match number {
+        0 => Ok(Verdict::Done),
+        1 => Ok(Verdict::Appended),
+        2 => Ok(Verdict::NotFound),
+        3 => Ok(Verdict::AlreadyCompleted),
+        4 => refused(425),
+        6 => Ok(Verdict::Created(id(60))),
+        7 => refused(409),
+        8 => refused(410),
+        9 => refused(422),
+        10 => refused(400),
+        _ => Err(EngineError::Refused(Refusal::Overloaded)),
+    }
+}
 
 impl Backend for Fake {
-    fn call(&self, _: InvokeRequest) -> Result<(InvocationId, Pending), EngineError> {
-        Err(EngineError::Refused(Refusal::Overloaded))
+    async fn control(&self, target: InvocationId, order: Order) -> Asked<Verdict> {
+        self.orders.lock().unwrap().push((target, order));
+        verdict(target.unique)
     }
 
-    async fn send(&self, _: InvokeRequest) -> Result<Accepted, EngineError> {
-        Err(EngineError::Refused(Refusal::Overloaded))
+    async fn describe(&self, id: InvocationId) -> Asked<Option<InvocationDetails>> {
+        Ok((id.unique != 2).then(|| invocations::described(id)))
     }
 
-    async fn attach(&self, id: InvocationId) -> Result<Completion, EngineError> {
-        Err(EngineError::NotFound(id))
+    async fn journal(&self, id: InvocationId, from: u32, limit: usize) -> Asked<Option<JournalPage>> {
+        let entries = invocations::entries().into_iter().skip(from as usize).take(limit).collect();
+        let len = u32::try_from(invocations::entries().len()).unwrap();
+        Ok((id.unique != 2).then_some(JournalPage { from, entries, len }))
     }
 
-    async fn output(&self, id: InvocationId) -> Result<Option<Completion>, EngineError> {
-        Err(EngineError::NotFound(id))
-    }
-
-    async fn signal(&self, _: InvocationId, _: SignalId, _: SignalResult) -> Result<Verdict, EngineError> {
-        Ok(Verdict::Done)
-    }
-
-    async fn control(&self, target: InvocationId, _: Verb) -> Result<Verdict, EngineError> {
-        match target.unique {
-            0 => Ok(Verdict::Done),
-            1 => Ok(Verdict::Appended),
-            2 => Ok(Verdict::NotFound),
-            3 => Ok(Verdict::AlreadyCompleted),
-            4 => Ok(Verdict::Refused(Failure::new(425, "not started yet"))),
-            _ => Err(EngineError::Refused(Refusal::Overloaded)),
-        }
-    }
-
-    async fn describe(&self, id: InvocationId) -> Result<Option<InvocationDetails>, EngineError> {
-        let target = Target {
-            service: "Counter".into(),
-            handler: "add".into(),
-            key: Some("k".into()),
-            access: Access::Exclusive as i32,
-            form: Form::Flow as i32,
-            ..Target::default()
+    /// Pages of at most two.
+    async fn list(
+        &self,
+        filter: Filter,
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Asked<Page<InvocationDetails, Cursor>> {
+        self.filters.lock().unwrap().push(filter);
+        let begin = match after.map(|cursor| cursor.place) {
+            Some(crate::inspect::Place::Active(last)) => {
+                self.listed.iter().position(|unique| *unique == last.unique).unwrap() + 1
+            }
+            _ => 0,
         };
-        let input = RawMessage { code: Code::INPUT, payload: Bytes::from_static(b"12345") };
-        Ok((id.unique != 2).then(|| InvocationDetails {
-            id,
-            status: "completed",
-            target,
-            created_at: Millis(0),
-            modified_at: Millis(2_000),
-            completed_at: Some(Millis(2_000)),
-            attempt: 2,
-            failures: 1,
-            last_failure: Some(Failure::new(500, "once")),
-            outcome: Some(Outcome::failure(Failure::new(409, "twice"))),
-            idempotency_key: Some("i".into()),
-            invoked_by: None,
-            journal: vec![JournalRow::new(input, Millis(1_000))],
-            next_retry_at: None,
-            scheduled_at: None,
-        }))
+        let end = (begin + limit.min(2)).min(self.listed.len());
+        let items: Vec<_> = self.listed[begin..end].iter().map(|unique| invocations::active(id(*unique))).collect();
+        let last = items.last().map(|invocation| crate::inspect::Place::Active(invocation.id));
+        let next = last.filter(|_| end < self.listed.len());
+        Ok(Page { items, next: next.map(|place| Cursor { partition: PartitionId(0), place }) })
+    }
+
+    async fn state(&self, object: ObjectId) -> Asked<ObjectState> {
+        Ok(state::stored(&object))
+    }
+
+    async fn keys(
+        &self,
+        service: &str,
+        prefix: &str,
+        limit: usize,
+        after: Option<&str>,
+    ) -> Asked<Page<String, String>> {
+        let items = vec![format!("{service}|{prefix}|{limit}|{after:?}")];
+        Ok(Page { items, next: after.is_none().then(|| "p0.kx".to_owned()) })
+    }
+
+    /// By key: `fail` conflicts, `queue` waits for ever, `lost` loses the answer.
+    fn edit(&self, object: ObjectId, edit: &StateEdit) -> Asked<(InvocationId, Pending)> {
+        let (responder, receiver) = oneshot::channel();
+        let end = |outcome| Ok(Completion { invocation: id(70), outcome, expires_at: None });
+        match object.key.as_str() {
+            "fail" => responder.send(end(Outcome::failure(Failure::new(409, "the state is another one")))).unwrap(),
+            "queue" => self.queued.lock().unwrap().push(responder),
+            "lost" => drop(responder),
+            _ => responder.send(end(Outcome::success(Bytes::new()))).unwrap(),
+        }
+        self.edits.lock().unwrap().push((object, edit.clone()));
+        Ok((id(70), receiver))
+    }
+
+    async fn letters(&self, service: Option<&str>, limit: usize, after: Option<&str>) -> Asked<Page<Letter, String>> {
+        Ok(letters::stored(service, limit, after))
+    }
+
+    async fn letter(&self, at: &LetterAddress) -> Asked<Option<Letter>> {
+        Ok((at.seq != 2).then(|| letters::letter(at.seq)))
+    }
+
+    async fn redrive(&self, at: &LetterAddress) -> Asked<Verdict> {
+        verdict(at.seq.into())
+    }
+
+    async fn drop_letter(&self, at: &LetterAddress) -> Asked<Verdict> {
+        verdict(at.seq.into())
     }
 
     fn clock(&self) -> Millis {
-        Millis(0)
+        NOW
     }
 }
 
@@ -96,32 +162,57 @@ fn services() -> Vec<ServiceDescriptor> {
     };
     let handlers =
         vec![handler("add", Access::Exclusive, Some(RetryPolicy::default())), handler("hidden", Access::Shared, None)];
-    vec![ServiceDescriptor {
+    let counter = ServiceDescriptor {
         name: "Counter".into(),
         kind: Kind::Object,
         version: String::new(),
         options: Options::default(),
         handlers,
         documentation: None,
-    }]
+    };
+    let mut run = handler("run", Access::Workflow, None);
+    run.options.retention = Some(Duration::from_secs(60));
+    let signup = ServiceDescriptor {
+        name: "Signup".into(),
+        kind: Kind::Workflow,
+        version: "v2".into(),
+        options: Options {
+            journal_retention: Some(Duration::from_secs(3_600)),
+            rate: Some(Rate { count: 5, per: Duration::from_secs(1) }),
+            ..Options::default()
+        },
+        handlers: vec![run, handler("status", Access::Shared, None)],
+        documentation: None,
+    };
+    let greeter = ServiceDescriptor {
+        name: "Greeter".into(),
+        kind: Kind::Service,
+        handlers: vec![handler("hi", Access::Shared, None)],
+        ..counter.clone()
+    };
+    vec![counter, greeter, signup]
 }
 
 fn office() -> Office<Fake> {
+    office_with(Fake::default())
+}
+
+fn office_with(engine: Fake) -> Office<Fake> {
     let health = Health::default();
     health.enter(Phase::Ready);
     let ingress = SocketAddr::from(([127, 0, 0, 1], 8080));
-    Office::new(Fake, services(), &Config::default(), ingress, recorder().clone(), health)
+    Office::new(engine, services(), &Config::default(), ingress, recorder().clone(), health)
 }
 
 /// The router behind the guard, as it is served on 127.0.0.1.
-fn guarded() -> Router {
+fn guarded(router: Router) -> Router {
     let rejections = Arc::new(Rejections::new("admin"));
     let hosts = Hosts::new(([127, 0, 0, 1], 9070).into(), &[], rejections, DoorMetrics::new("admin"));
-    office().router().layer(middleware::from_fn_with_state(Arc::new(hosts), guard::check))
+    router.layer(middleware::from_fn_with_state(Arc::new(hosts), guard::check))
 }
 
-async fn send(request: Request<Body>) -> (u16, Value) {
-    let response = guarded().oneshot(request).await.unwrap();
+async fn send_to(router: Router, request: Request<Body>) -> (u16, Value) {
+    let response = guarded(router).oneshot(request).await.unwrap();
     let status = response.status().as_u16();
     assert!(response.headers().get(header::ACCESS_CONTROL_ALLOW_ORIGIN).is_none());
     let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -129,9 +220,42 @@ async fn send(request: Request<Body>) -> (u16, Value) {
     (status, value)
 }
 
+async fn send(request: Request<Body>) -> (u16, Value) {
+    send_to(office().router(), request).await
+}
+
+fn request(method: Method, path: &str, body: &str) -> Request<Body> {
+    Request::builder().method(method).uri(path).header("host", "localhost:9070").body(body.to_owned().into()).unwrap()
+}
+
 async fn ask(method: Method, path: &str) -> (u16, Value) {
-    send(Request::builder().method(method).uri(path).header("host", "localhost:9070").body(Body::empty()).unwrap())
-        .await
+    send(request(method, path, "")).await
+}
+
+/// An API whose engine can be looked at.
+struct Api(Arc<Office<Fake>>);
+
+impl Api {
+    fn new(engine: Fake) -> Self {
+        Self(Arc::new(office_with(engine)))
+    }
+
+    fn engine(&self) -> &Fake {
+        &self.0.engine
+    }
+
+    async fn send(&self, method: Method, path: &str, body: &str) -> (u16, Value) {
+        send_to(routes(Arc::clone(&self.0), Router::new()), request(method, path, body)).await
+    }
+
+    /// The orders that were given since the last look.
+    fn orders(&self) -> Vec<(InvocationId, Order)> {
+        std::mem::take(&mut self.engine().orders.lock().unwrap())
+    }
+
+    fn edits(&self) -> Vec<(ObjectId, StateEdit)> {
+        std::mem::take(&mut self.engine().edits.lock().unwrap())
+    }
 }
 
 fn id(unique: u128) -> InvocationId {
@@ -199,59 +323,20 @@ async fn services_are_described() {
 }
 
 #[tokio::test]
-async fn invocations_are_described_with_their_journal() {
-    let (status, details) = ask(Method::GET, &format!("/invocations/{}", id(0))).await;
-    assert_eq!(status, 200);
+async fn services_say_what_holds_for_them() {
+    let (_, signup) = ask(Method::GET, "/services/Signup").await;
     for (field, value) in [
-        ("id", json!(id(0).to_string())),
-        ("status", json!("completed")),
-        ("target", json!("Counter/k/add")),
-        ("target_service_key", json!("k")),
-        ("completed_at", json!("1970-01-01T00:00:02Z")),
-        ("last_failure", json!({ "code": 500, "message": "once" })),
-        ("outcome", json!({ "result": "failure", "failure": { "code": 409, "message": "twice" } })),
-        ("idempotency_key", json!("i")),
-        ("invoked_by", Value::Null),
-        (
-            "journal",
-            json!([{ "index": 0, "code": "0400", "type": "Input", "appended_at": "1970-01-01T00:00:01Z", "bytes": 5 }]),
-        ),
+        ("ty", json!("Workflow")),
+        ("version", json!("v2")),
+        ("workflow_completion_retention", json!("1d")),
+        ("journal_retention", json!("1h")),
+        ("rate", json!("5 per 1s")),
     ] {
-        assert_eq!(details[field], value, "{field}");
+        assert_eq!(signup[field], value, "{field}");
     }
-    let (status, unknown) = ask(Method::GET, &format!("/invocations/{}", id(2))).await;
-    assert_eq!(status, 404);
-    assert_eq!(unknown["message"], format!("The requested invocation '{}' does not exist", id(2)));
-    let (status, malformed) = ask(Method::GET, "/invocations/inv_x").await;
-    assert_eq!(status, 400);
-    assert!(malformed["message"].as_str().unwrap().contains("'invocation_id' is invalid. Reason: bad format"));
-}
-
-#[tokio::test]
-async fn orders_are_answered_by_their_code() {
-    for verb in ["cancel", "kill", "resume"] {
-        for (unique, status) in [(0, 200), (1, 202), (2, 404), (3, 409), (4, 425), (5, 429)] {
-            let (answered, body) = ask(Method::PATCH, &format!("/v3/invocations/{}/{verb}", id(unique))).await;
-            assert_eq!(answered, status, "{verb} {unique}");
-            assert_eq!(body == json!(""), status < 300, "{verb} {unique}: {body}");
-        }
-    }
-    let (_, completed) = ask(Method::PATCH, &format!("/invocations/{}/kill", id(3))).await;
-    assert_eq!(completed["message"], format!("The invocation '{}' was already completed.", id(3)));
-    assert_eq!(ask(Method::PATCH, &format!("/invocations/{}/resume?deployment=latest", id(0))).await.0, 200);
-    assert_eq!(ask(Method::PATCH, &format!("/invocations/{}/resume?deployment=dp_1x", id(0))).await.0, 400);
-    assert_eq!(ask(Method::PATCH, &format!("/invocations/{}/explode", id(0))).await.0, 404);
-    assert_eq!(ask(Method::PATCH, "/invocations/inv_x/kill").await.0, 400);
-    for (query, unique, status) in [
-        ("", 0, 202),
-        ("?mode=kill", 1, 202),
-        ("?mode=cancel", 3, 202),
-        ("?mode=kill", 2, 404),
-        ("?mode=erase", 0, 400),
-    ] {
-        let path = format!("/invocations/{}{query}", id(unique));
-        assert_eq!(ask(Method::DELETE, &path).await.0, status, "{path}");
-    }
+    let (_, run) = ask(Method::GET, "/services/Signup/handlers/run").await;
+    assert_eq!((&run["ty"], &run["idempotency_retention"]), (&json!("Workflow"), &Value::Null));
+    assert_eq!(run["journal_retention"], "1h");
 }
 
 #[tokio::test]

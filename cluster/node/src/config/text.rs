@@ -24,6 +24,8 @@ pub(super) const DOCS: &[(&str, &str)] = &[
     ("handlers.threads", "Number of threads that run handlers, 1 to 256."),
     ("handlers.idle", "An object without work leaves memory after this time."),
     ("handlers.suspend_after", "A waiting flow leaves memory after this time."),
+    ("handlers.objects", "Most objects in memory; beyond, idle ones leave it before their time. Busy ones do not."),
+    ("handlers.object_bytes", "Most bytes of state of objects in memory; as handlers.objects."),
     (
         "storage.overlay_bytes",
         "Applied changes of all partitions that are kept in memory before they are written in bulk, at least 1 MiB.",
@@ -33,6 +35,13 @@ pub(super) const DOCS: &[(&str, &str)] = &[
         "retention.completed",
         "How long results of invocations with an idempotency key and of sends are kept after completion.",
     ),
+    (
+        "retention.journal",
+        "How long journals of completed invocations are kept, for people to read and for restarts; 0s keeps none. Each \
+         kept journal is written to disk, which costs about half the throughput of flows: better set it for the handlers \
+         that need it. Failed one-way invocations are kept as dead letters anyway.",
+    ),
+    ("retention.workflow", "How long results, state and promises of workflows are kept after their run is completed."),
 ];
 
 /// The default configuration as a TOML file in which every setting is explained. `ops/abide.toml` is a copy.

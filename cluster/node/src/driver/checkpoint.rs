@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use abide_model::id::PartitionId;
 use abide_partition::Input;
 use abide_storage::{Checkpoint, LogStore, StateStore, StorageError};
 use crossbeam_channel::{Receiver, Sender};
+use tokio::time::Instant;
 
 use super::{Driver, Fatal, Slot};
 
@@ -17,12 +18,33 @@ const KEEP_ENTRIES: u64 = 0;
 /// Writes checkpoints to the state store, each atomically, and syncs them together.
 type WriteOut = Arc<dyn Fn(&[&Checkpoint]) -> Result<(), StorageError> + Send + Sync>;
 
-/// The way to the checkpoint thread.
+/// Who writes checkpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CheckpointWriter {
+    /// A thread of its own: requests do not wait for the disk.
+    Thread,
+    /// The driver itself, at once: everything happens in one order.
+    #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "only the test world has one thread for all"))]
+    InPlace,
+}
+
+/// The way to who writes checkpoints.
 pub(super) struct Checkpoints {
-    jobs: Option<Sender<Job>>,
+    way: Way,
     done: Receiver<Done>,
-    thread: Option<JoinHandle<()>>,
     write: WriteOut,
+}
+
+enum Way {
+    Thread {
+        jobs: Sender<Job>,
+        thread: JoinHandle<()>,
+    },
+    InPlace {
+        report: Sender<Done>,
+    },
+    /// Everything was written out.
+    Finished,
 }
 
 struct Job {
@@ -40,10 +62,9 @@ pub(super) struct Done {
 }
 
 impl Checkpoints {
-    /// Starts the thread over `state`.
-    pub(super) fn start<S: StateStore>(state: Arc<S>) -> Self {
+    /// Begins to write to `state`.
+    pub(super) fn start<S: StateStore>(state: Arc<S>, writer: CheckpointWriter) -> Self {
         // At most one job of each partition is under way, which bounds both queues.
-        let (jobs, queue) = crossbeam_channel::unbounded::<Job>();
         let (report, done) = crossbeam_channel::unbounded::<Done>();
         let write: WriteOut = Arc::new(move |checkpoints| {
             for checkpoint in checkpoints {
@@ -51,17 +72,28 @@ impl Checkpoints {
             }
             state.sync()
         });
-        let run = Arc::clone(&write);
-        let thread = std::thread::Builder::new()
-            .name("abide-checkpoint".into())
-            .spawn(move || work_off(&queue, &report, &run))
-            .expect("the system can start a thread");
-        Self { jobs: Some(jobs), done, thread: Some(thread), write }
+        let way = match writer {
+            CheckpointWriter::InPlace => Way::InPlace { report },
+            CheckpointWriter::Thread => {
+                let (jobs, queue) = crossbeam_channel::unbounded::<Job>();
+                let run = Arc::clone(&write);
+                let thread = std::thread::Builder::new()
+                    .name("abide-checkpoint".into())
+                    .spawn(move || work_off(&queue, &report, &run))
+                    .expect("the system can start a thread");
+                Way::Thread { jobs, thread }
+            }
+        };
+        Self { way, done, write }
     }
 
     fn submit(&self, job: Job) -> Result<(), Fatal> {
-        let jobs = self.jobs.as_ref().ok_or(Fatal::CheckpointThread)?;
-        jobs.send(job).map_err(|_| Fatal::CheckpointThread)
+        let taken = match &self.way {
+            Way::Thread { jobs, .. } => jobs.send(job).is_ok(),
+            Way::InPlace { report } => work(vec![job], report, &self.write).is_some(),
+            Way::Finished => false,
+        };
+        if taken { Ok(()) } else { Err(Fatal::CheckpointThread) }
     }
 
     /// The queue of what is finished.
@@ -71,8 +103,8 @@ impl Checkpoints {
 
     /// Ends the thread and writes what every partition has left.
     pub(super) fn finish<S: StateStore>(&mut self, slots: &mut [Slot<S>]) -> Result<(), Fatal> {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
+        if let Way::Thread { jobs, thread } = std::mem::replace(&mut self.way, Way::Finished) {
+            drop(jobs);
             thread.join().map_err(|_| Fatal::CheckpointThread)?;
         }
         for done in self.done.try_iter() {
@@ -97,20 +129,23 @@ fn work_off(queue: &Receiver<Job>, report: &Sender<Done>, write: &WriteOut) {
     while let Ok(first) = queue.recv() {
         let mut jobs = vec![first];
         jobs.extend(queue.try_iter());
-        let started = Instant::now();
-        let mut result = write(&jobs.iter().map(|job| &job.checkpoint).collect::<Vec<_>>());
-        let failed = result.is_err();
-        for Job { partition, through, .. } in jobs {
-            // An error is reported once; it ends the driver.
-            let result = std::mem::replace(&mut result, Ok(()));
-            if report.send(Done { partition, through, elapsed: started.elapsed(), result }).is_err() {
-                return;
-            }
-        }
-        if failed {
+        if work(jobs, report, write) != Some(true) {
             return;
         }
     }
+}
+
+/// Writes jobs and reports them. Whether all are durable; `None` when there is nobody to report to.
+fn work(jobs: Vec<Job>, report: &Sender<Done>, write: &WriteOut) -> Option<bool> {
+    let started = Instant::now();
+    let mut result = write(&jobs.iter().map(|job| &job.checkpoint).collect::<Vec<_>>());
+    let durable = result.is_ok();
+    for Job { partition, through, .. } in jobs {
+        // An error is reported once; it ends the driver.
+        let result = std::mem::replace(&mut result, Ok(()));
+        report.send(Done { partition, through, elapsed: started.elapsed(), result }).ok()?;
+    }
+    Some(durable)
 }
 
 impl<L: LogStore, S: StateStore> Driver<L, S> {

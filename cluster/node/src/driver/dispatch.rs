@@ -65,9 +65,16 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
                 let _ = responder.send(if known { Ok(found) } else { Err(Refusal::NotFound) });
                 Ok(())
             }
-            Query::Describe { partition, id, responder } => {
-                let details = load::describe(self.view(partition), id);
-                let _ = responder.send(self.read(partition, details)?);
+            Query::Look { partition, look } => {
+                let looked = look(self.view(partition));
+                self.read(partition, looked)
+            }
+            Query::Schedules { after, limit, responder } => {
+                let _ = responder.send(self.list_schedules(after, limit)?);
+                Ok(())
+            }
+            Query::Schedule { id, responder } => {
+                let _ = responder.send(self.schedule(id)?);
                 Ok(())
             }
         }
@@ -98,16 +105,18 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         Ok(self.read(partition, row)?.is_some())
     }
 
-    fn view(&self, partition: PartitionId) -> &abide_storage::Overlay<S> {
+    pub(super) fn view(&self, partition: PartitionId) -> &abide_storage::Overlay<S> {
         self.partitions[partition.0 as usize].partition.view()
     }
 
-    fn read<T>(&self, partition: PartitionId, result: Result<T, ReadError>) -> Result<T, Fatal> {
+    pub(super) fn read<T>(&self, partition: PartitionId, result: Result<T, ReadError>) -> Result<T, Fatal> {
         result.map_err(|source| PartitionError::State { partition, source }.into())
     }
 
     /// An effect of a committed command.
     pub(super) fn effect(&mut self, effect: Effect) {
+        #[cfg(feature = "testing")]
+        self.seen(&effect);
         match effect {
             Effect::Enqueued { object, work } => {
                 self.tell(work.id, HostEvent::Enqueued { object, work });
@@ -149,9 +158,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
                 self.waiters.completed(&Completion { invocation, outcome, expires_at });
                 self.attempt_over(invocation);
             }
-            Effect::ScheduleDue { schedule, .. } => {
-                tracing::error!(%schedule, "a schedule is due, and this build does not run schedules");
-            }
+            Effect::ScheduleDue { schedule, .. } => self.schedules.push(schedule),
             Effect::TimerFired { due, at } => {
                 self.metrics.timer_fired(std::time::Duration::from_millis(at.0.saturating_sub(due.0)));
             }

@@ -3,11 +3,16 @@
 use abide_host::{Completion, Order, Port, Refusal, Refused, Responder};
 use abide_model::command::{Body, Invoke};
 use abide_model::effect::Answer;
-use abide_model::id::{InvocationId, PartitionId};
+use abide_model::id::{InvocationId, PartitionId, ScheduleId};
+use abide_model::view::{RawView, ReadError};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use tokio::sync::oneshot;
 
-use crate::engine::{Accepted, InvocationDetails};
+use crate::engine::Accepted;
+use crate::schedule::ScheduleDetails;
+
+/// Reads the tables of a partition and tells who asked. Runs on the driver's thread: it reads a bounded number of rows.
+pub(crate) type Look = Box<dyn FnOnce(&dyn RawView) -> Result<(), ReadError> + Send>;
 
 /// One thing for the driver. Boxed where large, so that the queue stays small.
 pub(crate) enum Event {
@@ -29,8 +34,12 @@ pub(crate) enum Query {
     Attach { partition: PartitionId, id: InvocationId, responder: Responder },
     /// What an invocation's result is, if it has one.
     Output { partition: PartitionId, id: InvocationId, responder: oneshot::Sender<Result<Option<Completion>, Refusal>> },
-    /// Everything known about an invocation.
-    Describe { partition: PartitionId, id: InvocationId, responder: oneshot::Sender<Option<InvocationDetails>> },
+    /// A page of schedules of all partitions.
+    Schedules { after: Option<ScheduleId>, limit: usize, responder: oneshot::Sender<Vec<ScheduleDetails>> },
+    /// Everything known about a schedule.
+    Schedule { id: ScheduleId, responder: oneshot::Sender<Option<ScheduleDetails>> },
+    /// A look into the tables.
+    Look { partition: PartitionId, look: Look },
     /// A signal or an operator's order.
     Control { partition: PartitionId, body: Body, responder: oneshot::Sender<Result<Answer, Refusal>> },
 }

@@ -10,13 +10,11 @@ use abide_model::id::{ActivationId, InvocationId, Millis, ObjectId, PartitionId}
 use abide_model::protocol::{Code, Input};
 use abide_model::table::key::KeyWriter;
 use abide_model::table::{
-    Completions, InvocationRow, Invocations, JournalRow, Journals, Mailboxes, Objects, States, Status, Table,
+    InvocationRow, Invocations, JournalRow, Journals, LetterBounds, Mailboxes, Objects, States, Status, Table,
     TimerKind, Timers,
 };
 use abide_model::view::{ReadError, View};
 use bytes::Bytes;
-
-use crate::engine::InvocationDetails;
 
 /// Mailbox elements that travel with an object's state.
 const QUEUE_MAX: usize = 256;
@@ -93,51 +91,6 @@ pub(super) fn attempt<V: View>(
     }))
 }
 
-/// Everything known about an invocation.
-pub(super) fn describe<V: View>(view: &V, id: InvocationId) -> Result<Option<InvocationDetails>, ReadError> {
-    if let Some(row) = view.get::<Invocations>(&id)? {
-        let (next_retry_at, scheduled_at) = match row.status {
-            Some(Status::BackingOff(at)) => (Some(Millis(at)), None),
-            Some(Status::Scheduled(at)) => (None, Some(Millis(at))),
-            _ => (None, None),
-        };
-        return Ok(Some(InvocationDetails {
-            id,
-            status: row.status.as_ref().map_or("pending", Status::word),
-            target: row.target.clone().unwrap_or_default(),
-            created_at: Millis(row.created_at),
-            modified_at: Millis(row.modified_at),
-            completed_at: None,
-            attempt: row.attempt,
-            failures: row.failures,
-            last_failure: row.last_failure.clone(),
-            outcome: None,
-            idempotency_key: row.idempotency_key.clone(),
-            invoked_by: InvocationId::from_bytes(&row.invoked_by),
-            journal: journal(view, id, row.journal_len)?,
-            next_retry_at,
-            scheduled_at,
-        }));
-    }
-    Ok(view.get::<Completions>(&id)?.map(|row| InvocationDetails {
-        id,
-        status: "completed",
-        target: row.target.unwrap_or_default(),
-        created_at: Millis(row.created_at),
-        modified_at: Millis(row.completed_at),
-        completed_at: Some(Millis(row.completed_at)),
-        attempt: 0,
-        failures: 0,
-        last_failure: None,
-        outcome: row.outcome,
-        idempotency_key: row.idempotency_key,
-        invoked_by: InvocationId::from_bytes(&row.invoked_by),
-        journal: Vec::new(),
-        next_retry_at: None,
-        scheduled_at: None,
-    }))
-}
-
 /// Timers that should have fired, for the metric. A view that fails to read stops the driver elsewhere.
 pub(super) fn timers_due<V: View>(view: &V, now: Millis) -> u64 {
     let (from, _) = Timers::whole();
@@ -151,7 +104,18 @@ pub(super) fn timers_due<V: View>(view: &V, now: Millis) -> u64 {
     count
 }
 
-fn fields<V: View>(view: &V, object: &ObjectId) -> Result<BTreeMap<String, Bytes>, ReadError> {
+/// Dead letters of all services, for the metric.
+pub(super) fn letters<V: View>(view: &V) -> u64 {
+    let (from, to) = LetterBounds::whole();
+    let mut count = 0;
+    let _ = view.scan_bytes::<LetterBounds>(&from, &to, &mut |_, bounds| {
+        count += bounds.count;
+        ControlFlow::Continue(())
+    });
+    count
+}
+
+pub(super) fn fields<V: View>(view: &V, object: &ObjectId) -> Result<BTreeMap<String, Bytes>, ReadError> {
     let mut prefix = KeyWriter::new(States::TAG);
     prefix.text(&object.service);
     prefix.text(&object.key);

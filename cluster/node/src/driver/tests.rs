@@ -8,7 +8,11 @@ use abide_model::command::OutcomeKind;
 use abide_storage::{CommitOutcome, MemLog, MemState};
 
 use super::*;
-use crate::engine::{Engine, InvokeRequest};
+use crate::engine::{Engine, InvokeRequest, Order, Retention};
+
+const RETENTION: Retention = Retention { completed_ms: 60_000, journal_ms: 0, workflow_ms: 60_000 };
+
+mod schedules;
 
 #[object]
 struct Counter {
@@ -44,13 +48,50 @@ impl Counter {
         self.value += first;
         Ok(self.value)
     }
+
+    fn refuse(&mut self, _cx: &mut Turn, reason: String) -> Result<i64, Terminal> {
+        Err(Terminal::new(418, reason))
+    }
+
+    #[handler(journal_retention = "1h")]
+    async fn kept(&mut self, cx: &mut Flow, amount: i64) -> Result<i64, Terminal> {
+        let first = cx.run("first", move || async move { Ok(amount) }).await?;
+        self.value += first;
+        Ok(self.value)
+    }
+
+    async fn wait(&mut self, cx: &mut Flow) -> Result<String, Terminal> {
+        cx.signal::<String>("go").await
+    }
+
+    #[handler(retry(max_attempts = 1, exhausted = "pause"))]
+    async fn stumble(&mut self, cx: &mut Flow) -> Result<i64, Terminal> {
+        cx.run("fall", || async { Err::<i64, _>(StepError::from(std::io::Error::other("no ground"))) }).await
+    }
+}
+
+#[workflow]
+struct Signup {
+    email: String,
+}
+
+#[handlers]
+impl Signup {
+    async fn run(&mut self, _cx: &mut Flow, email: String) -> usize {
+        self.email = email;
+        self.email.len()
+    }
+
+    fn email(&self, _cx: &Read) -> String {
+        self.email.clone()
+    }
 }
 
 /// A node without doors.
-struct World {
+pub(crate) struct World {
     log: MemLog,
     state: Arc<MemState>,
-    engine: Engine,
+    pub(crate) engine: Engine,
     host: Host,
     handle: DriverHandle,
     thread: JoinHandle<Result<(), Fatal>>,
@@ -60,22 +101,28 @@ impl World {
     fn start(log: MemLog, state: MemState, overlay_bytes: usize) -> Self {
         let partitions = 4;
         let state = Arc::new(state);
-        let registry = Registry::builder().bind::<Counter>().build();
+        let registry = Registry::builder().bind::<Counter>().bind::<Signup>().build();
         let (handle, events) = DriverHandle::new(1024);
         let host =
             Host::start(registry.clone(), handle.clone(), HostSettings { partitions, ..HostSettings::default() })
                 .unwrap();
-        let settings =
-            DriverSettings { partitions, overlay_bytes, checkpoint_interval: Duration::from_millis(50), attempts: 100 };
+        let settings = DriverSettings {
+            partitions,
+            overlay_bytes,
+            checkpoint_interval: Duration::from_millis(50),
+            attempts: 100,
+            retention: Retention { completed_ms: 60_000, journal_ms: 0, workflow_ms: 60_000 },
+            checkpoints: CheckpointWriter::Thread,
+        };
         let mut driver = Driver::open(log.clone(), &state, settings, events, host.handle(), &registry).unwrap();
         let (ready, is_ready) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || driver.run(|| drop(ready)));
         let _ = is_ready.recv();
-        let engine = Engine::new(registry, handle.clone(), host.handle(), partitions, 60_000);
+        let engine = Engine::new(registry, handle.clone(), host.handle(), partitions, RETENTION);
         Self { log, state, engine, host, handle, thread }
     }
 
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::start(MemLog::new(), MemState::new(), 1 << 20)
     }
 
@@ -91,13 +138,13 @@ impl World {
         (self.log, (*self.state).clone())
     }
 
-    fn stop(self) -> Result<(), Fatal> {
+    pub(crate) fn stop(self) -> Result<(), Fatal> {
         self.host.stop();
         self.handle.stop();
         self.thread.join().unwrap()
     }
 
-    fn request(key: &str, handler: &str, input: &str, idempotency_key: Option<&str>) -> InvokeRequest {
+    pub(crate) fn request(key: &str, handler: &str, input: &str, idempotency_key: Option<&str>) -> InvokeRequest {
         InvokeRequest {
             service: "Counter".into(),
             handler: handler.into(),
@@ -246,11 +293,11 @@ fn concurrent_repetitions_are_one_invocation() {
 #[test]
 fn a_read_is_answered_after_a_cancellation_behind_the_head() {
     let world = World::new();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     assert_eq!(world.value("a"), 0);
     let (_, flow) = world.engine.call(World::request("a", "slowly", "7", None)).unwrap();
     let queued = runtime.block_on(world.engine.send(World::request("a", "add", "1", None))).unwrap();
-    let answer = runtime.block_on(world.engine.control(queued.invocation, abide_model::command::Verb::Cancel)).unwrap();
+    let answer = runtime.block_on(world.engine.control(queued.invocation, Order::Cancel)).unwrap();
     assert_eq!(answer, abide_model::effect::Answer::Done);
     let (_, read) = world.engine.call(World::request("a", "get", "", None)).unwrap();
     assert!(read.blocking_recv().unwrap().is_ok());

@@ -108,8 +108,8 @@ pub(super) fn error(error: &IngressError) -> Answer {
     let message = error.to_string();
     let source = if matches!(error, IngressError::AttachNotFound) { Source::Invocation } else { Source::Ingress };
     let mut answer = error_json(class.status, &body(class.status, class.code, &message, source));
-    if class.again {
-        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    if let Some(seconds) = error.retry_after() {
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if let IngressError::Method(allowed) = error {
         answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));

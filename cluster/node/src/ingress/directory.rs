@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use abide_model::command::Access;
 use abide_sdk::service::{Kind, ServiceDescriptor};
 use bytes::Bytes;
 use serde_json::json;
@@ -21,6 +22,8 @@ pub(super) struct Directory {
     pub(super) lookups: HandlerMetrics,
     /// Completions of awakeables.
     pub(super) awakeables: HandlerMetrics,
+    /// Named signals.
+    pub(super) signals: HandlerMetrics,
     /// Requests for the node's health.
     pub(super) healths: HandlerMetrics,
 }
@@ -34,6 +37,8 @@ pub(super) struct Service {
 /// A bound handler.
 pub(super) struct Handler {
     pub(super) public: bool,
+    /// Whether it is the run of a workflow.
+    pub(super) run: bool,
     pub(super) metrics: HandlerMetrics,
 }
 
@@ -54,6 +59,7 @@ impl Directory {
             results: HandlerMetrics::new(PLATFORM, "result"),
             lookups: HandlerMetrics::new(PLATFORM, "lookup"),
             awakeables: HandlerMetrics::new(PLATFORM, "awakeable"),
+            signals: HandlerMetrics::new(PLATFORM, "signal"),
             healths: HandlerMetrics::new(PLATFORM, "health"),
         }
     }
@@ -67,7 +73,7 @@ impl Service {
     fn new(descriptor: &ServiceDescriptor) -> Self {
         let handlers = descriptor.handlers.iter().map(|handler| {
             let metrics = HandlerMetrics::new(&descriptor.name, &handler.name);
-            (handler.name.clone(), Handler { public: handler.public, metrics })
+            (handler.name.clone(), Handler { public: handler.public, run: handler.access == Access::Workflow, metrics })
         });
         Self { kind: descriptor.kind, handlers: handlers.collect() }
     }

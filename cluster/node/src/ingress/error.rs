@@ -7,6 +7,7 @@ use abide_model::limits;
 use http::StatusCode;
 
 use super::path::PathError;
+use crate::delay::whole_seconds;
 use crate::engine::EngineError;
 use crate::metrics::Rejection;
 
@@ -31,6 +32,8 @@ pub(super) enum IngressError {
     BadDelay(String),
     #[error("bad delay: only sends can be delayed; append `/send` to the path")]
     DelayOnCall,
+    #[error("bad delay: `delay` and `at` exclude each other")]
+    DelayAndTime,
     #[error(
         "input validation error: expected a body with content-type `application/json`, or no body and no content-type, \
          but got {0}"
@@ -64,6 +67,12 @@ pub(super) enum IngressError {
          {{\"target\":\"workflow\",\"workflowName\",\"workflowKey\"}}"
     )]
     LookupBody(String),
+    #[error("the name of a signal is at most {} bytes long", limits::NAME_BYTES_MAX)]
+    SignalName,
+    #[error("a signal carries JSON, or nothing: {0}")]
+    SignalBody(String),
+    #[error("the invocation was already completed")]
+    AlreadyCompleted,
     #[error("the rejection's message is not UTF-8")]
     ReasonEncoding,
     #[error("the invocation exists but has not completed yet")]
@@ -85,6 +94,7 @@ fn advice(refusal: &Refusal, invocation: &InvocationId) -> String {
         Refusal::OutcomeUnknown => format!("; or ask for the result of `{invocation}`"),
         Refusal::Overloaded
         | Refusal::MailboxFull
+        | Refusal::RateLimited { .. }
         | Refusal::ShuttingDown
         | Refusal::NotFound
         | Refusal::Invalid(_) => String::new(),
@@ -120,6 +130,9 @@ impl IngressError {
             | Self::NotPublic
             | Self::BadDelay(_)
             | Self::DelayOnCall
+            | Self::DelayAndTime
+            | Self::SignalName
+            | Self::SignalBody(_)
             | Self::BodyBroken(_)
             | Self::InvocationId(_)
             | Self::AwakeableId(_)
@@ -133,8 +146,8 @@ impl IngressError {
             Self::UnknownService(_) | Self::UnknownHandler { .. } | Self::InvocationNotFound | Self::AttachNotFound => {
                 class(404, error::NOT_FOUND)
             }
-            // Not an error of anyone; the code is that of the request being too early.
-            Self::NotCompleted => class(470, error::INVALID_REQUEST),
+            Self::NotCompleted => class(470, error::NOT_READY),
+            Self::AlreadyCompleted => class(409, error::CONFLICT),
             Self::UrlTooLong => limit(414, Rejection::Url),
             Self::HeadersTooLarge => limit(431, Rejection::Headers),
             Self::BodyTooLarge { .. } => limit(413, Rejection::Body),
@@ -151,8 +164,22 @@ impl IngressError {
                     class(404, engine.code())
                 }
                 EngineError::Invalid { .. } => class(400, engine.code()),
+                EngineError::UnknownSchedule { .. } => class(404, engine.code()),
+                EngineError::ScheduleExists { .. } => class(409, engine.code()),
             },
             Self::Refused { refusal, .. } => of_refusal(refusal),
+        }
+    }
+
+    /// Seconds after which repeating the request may succeed; `None` when it will not.
+    pub(super) fn retry_after(&self) -> Option<u64> {
+        let refusal = match self {
+            Self::Engine(EngineError::Refused(refusal)) | Self::Refused { refusal, .. } => Some(refusal),
+            _ => None,
+        };
+        match refusal {
+            Some(Refusal::RateLimited { retry_after }) => Some(whole_seconds(*retry_after)),
+            _ => self.class().again.then_some(1),
         }
     }
 
@@ -167,13 +194,32 @@ impl IngressError {
 
 fn of_refusal(refusal: &Refusal) -> Class {
     let (status, again) = match refusal {
-        Refusal::Overloaded | Refusal::MailboxFull => (StatusCode::TOO_MANY_REQUESTS, true),
+        Refusal::Overloaded | Refusal::MailboxFull | Refusal::RateLimited { .. } => {
+            (StatusCode::TOO_MANY_REQUESTS, true)
+        }
         Refusal::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, true),
         Refusal::OutcomeUnknown => (StatusCode::GATEWAY_TIMEOUT, false),
         Refusal::NotFound => (StatusCode::NOT_FOUND, false),
         Refusal::Invalid(failure) => (super::answer::status_of(failure.code), false),
     };
-    Class { status, code: refusal.code(), again, rejection: None }
+    let code = match refusal {
+        Refusal::Invalid(failure) => of_failure(failure.code).unwrap_or_else(|| refusal.code()),
+        refusal => refusal.code(),
+    };
+    Class { status, code, again, rejection: None }
+}
+
+/// The stable code of a refusal by the machine, which tells its status.
+fn of_failure(status: u32) -> Option<ErrorCode> {
+    match status {
+        404 => Some(error::NOT_FOUND),
+        409 => Some(error::CONFLICT),
+        413 => Some(error::TOO_LARGE),
+        422 => Some(error::UNSUPPORTED),
+        425 => Some(error::NOT_STARTED),
+        508 => Some(error::DEADLOCK),
+        _ => None,
+    }
 }
 
 impl From<PathError> for IngressError {
@@ -194,6 +240,8 @@ impl From<EngineError> for IngressError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use abide_model::id::PartitionKey;
     use abide_model::protocol::Failure;
 
@@ -211,10 +259,12 @@ mod tests {
             (EngineError::NotFound(ID), 404, "AB0404"),
             (EngineError::Refused(Refusal::Overloaded), 429, "AB0429"),
             (EngineError::Refused(Refusal::MailboxFull), 429, "AB0430"),
+            (EngineError::Refused(Refusal::RateLimited { retry_after: Duration::from_millis(1) }), 429, "AB0431"),
             (EngineError::Refused(Refusal::ShuttingDown), 503, "AB0503"),
             (EngineError::Refused(Refusal::OutcomeUnknown), 504, "AB0504"),
             (EngineError::Refused(Refusal::NotFound), 404, "AB0404"),
-            (EngineError::Refused(Refusal::Invalid(Failure::new(425, ""))), 425, "AB0400"),
+            (EngineError::Refused(Refusal::Invalid(Failure::new(425, ""))), 425, "AB0425"),
+            (EngineError::Refused(Refusal::Invalid(Failure::new(400, ""))), 400, "AB0400"),
         ] {
             let class = IngressError::from(error).class();
             assert_eq!((class.status.as_u16(), class.code.to_string().as_str()), (status, code));

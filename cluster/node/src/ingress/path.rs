@@ -27,6 +27,8 @@ pub(super) enum Route<'a> {
     Lookup,
     /// `/restate/awakeables/{id}/resolve|reject`, `/restate/a/…`.
     Awakeable { id: Cow<'a, str>, resolve: bool },
+    /// `/restate/invocation/{id}/signal/{name}`; not in the reference.
+    Signal { id: Cow<'a, str>, name: Cow<'a, str> },
     /// `/restate/health`.
     Health,
 }
@@ -133,6 +135,7 @@ fn reserved<'a>(segments: &[&'a str], kind: impl Fn(&str) -> Option<Kind>) -> Re
             let of = Target::Workflow { name: decode(name)?, key: decode(key)? };
             wait(verb).map(|wait| Route::Result { of, wait })
         }
+        ["invocation", id, "signal", name] => Some(Route::Signal { id: decode(id)?, name: decode(name)? }),
         ["invocation", ref target @ .., verb] => {
             let of = match *target {
                 [id] => Some(Target::Id(decode(id)?)),
@@ -228,6 +231,8 @@ mod tests {
             ("/restate/lookup", Route::Lookup),
             ("/restate/awakeables/sign_1/resolve", Route::Awakeable { id: "sign_1".into(), resolve: true }),
             ("/restate/a/sign_1/reject", Route::Awakeable { id: "sign_1".into(), resolve: false }),
+            ("/restate/invocation/inv_1x/signal/a%20b", Route::Signal { id: "inv_1x".into(), name: "a b".into() }),
+            ("/restate/invocation/inv_1x/signal/attach", Route::Signal { id: "inv_1x".into(), name: "attach".into() }),
             ("/restate/health", Route::Health),
         ] {
             assert_eq!(parse(path, kind), Ok(route), "{path}");

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use abide_host::port::{Completion, Refusal};
-use abide_model::command::{Access, Form, Outcome, Verb};
+use abide_model::command::{Access, Form, Outcome};
 use abide_model::effect::Answer as Verdict;
 use abide_model::id::{InvocationId, Millis, PartitionKey};
 use abide_model::protocol::Failure;
@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::backend::Pending;
-use crate::engine::{Accepted, EngineError, InvocationDetails};
+use crate::engine::{Accepted, EngineError};
 
 /// An engine that answers by the handler's name and remembers what it was asked.
 #[derive(Clone, Default)]
@@ -55,7 +55,7 @@ impl Fake {
     }
 }
 
-impl Backend for Fake {
+impl Requests for Fake {
     fn call(&self, request: InvokeRequest) -> Result<(InvocationId, Pending), EngineError> {
         let id = some_id();
         let (responder, receiver) = oneshot::channel();
@@ -70,11 +70,15 @@ impl Backend for Fake {
             "again" => {
                 Ok(Completion { expires_at: Some(NOW), ..completed(id, Outcome::success(request.input.clone())) })
             }
+            "limited" => {
+                let retry_after = Duration::from_millis(2_001);
+                return Err(EngineError::Refused(Refusal::RateLimited { retry_after }));
+            }
             "refuse" => return Err(EngineError::Refused(Refusal::Overloaded)),
             "full" => Err(Refusal::MailboxFull),
             "stop" => Err(Refusal::ShuttingDown),
             "lost" => Err(Refusal::OutcomeUnknown),
-            "invalid" => Err(Refusal::Invalid(Failure::new(409, "not like that"))),
+            "invalid" | "run" => Err(Refusal::Invalid(Failure::new(409, "not like that"))),
             "vanish" => return Ok((id, receiver)),
             "wait" => {
                 self.asked(|asked| {
@@ -112,15 +116,11 @@ impl Backend for Fake {
         result: SignalResult,
     ) -> Result<Verdict, EngineError> {
         self.asked(|asked| asked.signals.push((target, signal, result)));
-        Ok(if target == some_id() { Verdict::Appended } else { Verdict::NotFound })
-    }
-
-    async fn control(&self, _: InvocationId, _: Verb) -> Result<Verdict, EngineError> {
-        Ok(Verdict::Done)
-    }
-
-    async fn describe(&self, _: InvocationId) -> Result<Option<InvocationDetails>, EngineError> {
-        Ok(None)
+        Ok(match target.unique {
+            7 => Verdict::Appended,
+            9 => Verdict::AlreadyCompleted,
+            _ => Verdict::NotFound,
+        })
     }
 
     fn clock(&self) -> Millis {
@@ -131,7 +131,7 @@ impl Backend for Fake {
 fn service(name: &str, kind: Kind, handlers: &[&str]) -> ServiceDescriptor {
     let handler = |name: &&str| HandlerDescriptor {
         name: (*name).to_owned(),
-        access: Access::Exclusive,
+        access: if *name == "run" { Access::Workflow } else { Access::Exclusive },
         form: Form::Turn,
         options: Options::default(),
         public: *name != "hidden",
@@ -175,9 +175,13 @@ impl Door {
         let stop = Stop::default();
         let handlers = [
             "add", "echo", "fail", "again", "refuse", "full", "stop", "lost", "invalid", "vanish", "wait", "hidden",
-            "send",
+            "send", "limited",
         ];
-        let services = [service("Counter", Kind::Object, &handlers), service("Greeter", Kind::Service, &handlers)];
+        let services = [
+            service("Counter", Kind::Object, &handlers),
+            service("Greeter", Kind::Service, &handlers),
+            service("Signup", Kind::Workflow, &["run", "echo", "invalid"]),
+        ];
         let front = Front::new(engine.clone(), services.iter(), settings, health.clone());
         let served = tokio::spawn(front.serve(listener, settings, stop.clone(), drain));
         Self { addr, engine, health, stop, served }

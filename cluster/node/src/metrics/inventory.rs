@@ -90,6 +90,7 @@ const NODE: &[MetricDoc] = &[
     doc("abide_door_rejections_total", Counter, &["door", "reason"], "requests", "Requests and connections turned away before they reached the engine. Reasons: url, headers, body, body_time, body_budget, key, idempotency_key, connections, head_time, malformed, host."),
     doc("abide_ingress_requests_total", Counter, &["service", "handler", "class"], "requests", "Answered ingress requests by class of the status code (2xx, 4xx, 5xx, other). Operations that are not invocations have the service `restate`; what is not bound is `unknown`."),
     doc("abide_ingress_request_seconds", Histogram, HANDLER, "seconds", "Time from the complete request head to the answer; for calls it includes waiting for the result."),
+    doc("abide_requests_rate_limited_total", Counter, HANDLER, "requests", "Requests from outside that a rate limit of their service, handler or key refused."),
 
     doc("abide_commands_proposed_total", Counter, &[], "commands", "Commands put into the logs."),
     doc("abide_commands_applied_total", Counter, &[], "commands", "Commands applied to the tables."),
@@ -107,6 +108,7 @@ const NODE: &[MetricDoc] = &[
     doc("abide_timers_fired_total", Counter, &[], "timers", "Timers that fired."),
     doc("abide_timer_late_seconds", Histogram, &[], "seconds", "How long after its due time a timer fired."),
     doc("abide_outbox_messages", Gauge, PARTITION, "messages", "Messages that other partitions have not taken yet."),
+    doc("abide_dead_letters", Gauge, PARTITION, "letters", "One-way invocations that failed and wait for an operator: `GET /deadletters` lists them."),
     doc("abide_invocations_completed_total", Counter, &["service", "handler", "outcome"], "invocations", "Invocations that ended; the outcome is success or failure."),
 ];
 

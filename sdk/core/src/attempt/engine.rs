@@ -78,8 +78,8 @@ pub(crate) struct Engine {
 
     initial: Fields,
     seen: Fields,
-    /// Stored fields that the struct has not, or not in this form.
-    outdated: BTreeSet<String>,
+    /// There are stored fields that the struct has not, or not in this form.
+    outdated: bool,
     /// Fields whose first value is in the journal; for shared flows everything is, once `introduced`.
     recorded: BTreeSet<String>,
     introduced: bool,
@@ -144,7 +144,7 @@ impl Engine {
             failures: start.failures,
             initial: start.fields,
             seen: Fields::new(),
-            outdated: BTreeSet::new(),
+            outdated: false,
             recorded: BTreeSet::new(),
             introduced: false,
             replay,

@@ -173,7 +173,8 @@ impl World {
             for (id, sched) in &part.schedules {
                 let mark = *self.fired.entry(*id).or_insert(sched.accounted);
                 if sched.paused {
-                    orders.push((id.as_invocation(), order(*id, ScheduleAction::Resume(ScheduleNext { due: now + 1 }))));
+                    orders
+                        .push((id.as_invocation(), order(*id, ScheduleAction::Resume(ScheduleNext { due: now + 1 }))));
                 } else if sched.due == 0 || sched.accounted > mark + 1 {
                     orders.push((id.as_invocation(), order(*id, ScheduleAction::Delete(true))));
                 }

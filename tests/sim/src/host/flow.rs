@@ -156,51 +156,49 @@ impl Host {
 
 impl Flow {
     fn advance(&mut self, cx: &mut Cx<'_>) -> Check<(Next, Vec<Body>)> {
-        loop {
-            match self.interpret(cx) {
-                Stop::Mismatch(text) => {
-                    let text = format!("{} attempt {}: {text}", self.life.0, self.attempt);
-                    return Err(Violation { invariant: Invariant::I5JournalAppendOnly, text });
-                }
-                Stop::End(_) => {
-                    self.outgoing.push(RawMessage::new(Code::END, &End {}).into());
-                    return Ok((Next::Over, self.propose(cx)));
-                }
-                Stop::Run(completion) => {
-                    if !self.outgoing.is_empty() {
-                        let records = self.propose(cx);
-                        return Ok((Next::Stay, records));
-                    }
-                    if self.unacknowledged > 0 {
-                        return Ok((Next::Stay, Vec::new()));
-                    }
-                    if !std::mem::replace(&mut self.running, true) {
-                        cx.asks.push(Ask::After(cx.rng.range(0, 20), Timer::Run(self.life, self.attempt)));
-                    }
-                    self.step = completion;
-                    return Ok((Next::Stay, Vec::new()));
-                }
-                Stop::Wait(ids) => {
-                    for id in &ids {
-                        let signal = match id {
-                            NotificationId::SignalIndex(signal) if *signal >= AWAKEABLE => SignalId::Index(*signal),
-                            NotificationId::SignalName(name) => SignalId::Name(name.clone()),
-                            _ => continue,
-                        };
-                        cx.asks.push(Ask::Awaits(self.life.0, self.life.1, signal));
-                    }
-                    if cx.panics() {
-                        return Ok((Next::Over, self.fail(cx)));
-                    }
-                    if cx.rng.chance(3_000) {
-                        self.put_away(&ids);
-                        return Ok((Next::Over, self.propose(cx)));
-                    }
-                    let records = if self.outgoing.is_empty() { Vec::new() } else { self.propose(cx) };
-                    let timer = Timer::Suspend(self.life.0, self.attempt);
-                    cx.asks.push(Ask::After(cx.rng.range(1, 50), timer));
+        match self.interpret(cx) {
+            Stop::Mismatch(text) => {
+                let text = format!("{} attempt {}: {text}", self.life.0, self.attempt);
+                Err(Violation { invariant: Invariant::I5JournalAppendOnly, text })
+            }
+            Stop::End(_) => {
+                self.outgoing.push(RawMessage::new(Code::END, &End {}).into());
+                Ok((Next::Over, self.propose(cx)))
+            }
+            Stop::Run(completion) => {
+                if !self.outgoing.is_empty() {
+                    let records = self.propose(cx);
                     return Ok((Next::Stay, records));
                 }
+                if self.unacknowledged > 0 {
+                    return Ok((Next::Stay, Vec::new()));
+                }
+                if !std::mem::replace(&mut self.running, true) {
+                    cx.asks.push(Ask::After(cx.rng.range(0, 20), Timer::Run(self.life, self.attempt)));
+                }
+                self.step = completion;
+                Ok((Next::Stay, Vec::new()))
+            }
+            Stop::Wait(ids) => {
+                for id in &ids {
+                    let signal = match id {
+                        NotificationId::SignalIndex(signal) if *signal >= AWAKEABLE => SignalId::Index(*signal),
+                        NotificationId::SignalName(name) => SignalId::Name(name.clone()),
+                        _ => continue,
+                    };
+                    cx.asks.push(Ask::Awaits(self.life.0, self.life.1, signal));
+                }
+                if cx.panics() {
+                    return Ok((Next::Over, self.fail(cx)));
+                }
+                if cx.rng.chance(3_000) {
+                    self.put_away(&ids);
+                    return Ok((Next::Over, self.propose(cx)));
+                }
+                let records = if self.outgoing.is_empty() { Vec::new() } else { self.propose(cx) };
+                let timer = Timer::Suspend(self.life.0, self.attempt);
+                cx.asks.push(Ask::After(cx.rng.range(1, 50), timer));
+                Ok((Next::Stay, records))
             }
         }
     }

@@ -186,7 +186,13 @@ impl Part {
         let Some(inv) = self.invocations.get(&id) else { return Ok(()) };
         let (life, invoked_by) = (inv.life, binary(id));
         let Some(completion) = result_completion else {
-            self.send(ParcelBody::Invoke(Invoke { invoked_by, one_way: true, chain: Vec::new(), sink: None, ..callee }));
+            self.send(ParcelBody::Invoke(Invoke {
+                invoked_by,
+                one_way: true,
+                chain: Vec::new(),
+                sink: None,
+                ..callee
+            }));
             return Ok(());
         };
         let chain = waiting(id, inv);

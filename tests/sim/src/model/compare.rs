@@ -9,8 +9,7 @@ use abide_model::protocol::NotificationId;
 use abide_model::table::{
     Awaiting, CompletionRow, Completions, Direction, Empty, Expiries, Expiry, ExpiryKey, Failures, FailuresRow,
     InvocationRow, Invocations, Journals, LetterBounds, LetterBoundsRow, Letters, Mailboxes, ObjectRow, Objects,
-    Outbox, PromiseRow, Promises, Ready, ScheduleRow, Schedules, Sequences, States, Status as RowStatus, Table,
-    Timers,
+    Outbox, PromiseRow, Promises, Ready, ScheduleRow, Schedules, Sequences, States, Status as RowStatus, Table, Timers,
 };
 use abide_model::view::View;
 
@@ -38,11 +37,8 @@ pub(crate) fn compare<V: View>(view: &V, part: &Part) -> Check {
         .promises
         .iter()
         .map(|(key, it)| {
-            let row = PromiseRow {
-                result: it.result.clone(),
-                listeners: it.waiting.clone(),
-                completed_at: it.completed_at,
-            };
+            let row =
+                PromiseRow { result: it.result.clone(), listeners: it.waiting.clone(), completed_at: it.completed_at };
             (key.clone(), row)
         })
         .collect();
@@ -219,7 +215,8 @@ fn expiries<V: View>(view: &V, part: &Part, rows: &BTreeMap<ObjectId, ObjectRow>
         }
     }
     for (object, row) in rows {
-        let fits = if row.expires_at == 0 { row.expiry_due == 0 } else { (1..=row.expires_at).contains(&row.expiry_due) };
+        let fits =
+            if row.expires_at == 0 { row.expiry_due == 0 } else { (1..=row.expires_at).contains(&row.expiry_due) };
         check(fits, Invariant::I20Expiry, || format!("p{}: {object} is indexed wrongly: {row:?}", part.number))?;
         if row.expiry_due != 0 {
             at(row.expiry_due, Expiry::State(object.clone()));

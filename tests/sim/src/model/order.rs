@@ -2,10 +2,10 @@
 
 use abide_model::command::{Control, Form, Outcome, ParcelBody, Signal, Verb};
 use abide_model::id::InvocationId;
+use abide_model::limits::TIMERS_PER_COMMAND_MAX;
 use abide_model::protocol::{
     Code, Failure, Notification, NotificationId, NotificationResult, SIGNAL_CANCEL, SignalId, SignalResult, Void,
 };
-use abide_model::limits::TIMERS_PER_COMMAND_MAX;
 use bytes::Bytes;
 use prost::Message as _;
 
@@ -117,8 +117,13 @@ impl Part {
     }
 
     pub(super) fn fire(&mut self) {
-        let due: Vec<Timer> =
-            self.timers.iter().take_while(|timer| timer.0 <= self.log_time).take(TIMERS_PER_COMMAND_MAX).copied().collect();
+        let due: Vec<Timer> = self
+            .timers
+            .iter()
+            .take_while(|timer| timer.0 <= self.log_time)
+            .take(TIMERS_PER_COMMAND_MAX)
+            .copied()
+            .collect();
         let full = due.len() == TIMERS_PER_COMMAND_MAX;
         for timer in due {
             self.timers.remove(&timer);

@@ -88,8 +88,7 @@ impl Part {
         }
         if !self.schedules.contains_key(&id) {
             self.lives += 1;
-            let sched =
-                Sched { paused: definition.paused, created_at: now, life: self.lives, ..Sched::default() };
+            let sched = Sched { paused: definition.paused, created_at: now, life: self.lives, ..Sched::default() };
             self.schedules.insert(id, sched);
         }
         let Some(sched) = self.schedules.get_mut(&id) else { return };
@@ -128,8 +127,7 @@ impl Part {
             }
             Overlap::CancelOther => {
                 // Of several runs at once, each other one is cancelled once, by the first that finds it.
-                let others: Vec<_> =
-                    sched.active.iter().filter(|other| !stopped.contains(other)).cloned().collect();
+                let others: Vec<_> = sched.active.iter().filter(|other| !stopped.contains(other)).cloned().collect();
                 stopped.clone_from(&sched.active);
                 for target in others {
                     self.send(ParcelBody::Control(Control { target, verb: Verb::Cancel as i32, ..Control::default() }));

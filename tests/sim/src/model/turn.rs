@@ -74,9 +74,11 @@ impl Part {
             let now = self.log_time;
             let obj = self.objects.entry(object.clone()).or_default();
             let again = app::turn(target, input, &obj.fields, &mut Rng::stream(0, "again"), now);
-            check(again.changes == turn.changes && Some(&again.outcome) == turn.outcome.as_ref(), Invariant::I2Linearizable, || {
-                format!("{id} on {object} made {:?} of {:?}", turn.changes, obj.fields)
-            })?;
+            check(
+                again.changes == turn.changes && Some(&again.outcome) == turn.outcome.as_ref(),
+                Invariant::I2Linearizable,
+                || format!("{id} on {object} made {:?} of {:?}", turn.changes, obj.fields),
+            )?;
             *obj.turns.entry(target.handler.clone()).or_default() += 1;
             obj.change(&turn.changes);
             if !turn.changes.is_empty() {

@@ -39,10 +39,8 @@ impl World {
             fire.runs.push(first);
         }
         self.counts.scheduled += fire.runs.len() as u64;
-        let order = ScheduleOrder {
-            id: Bytes::copy_from_slice(&id.to_bytes()),
-            action: Some(ScheduleAction::Fire(fire)),
-        };
+        let order =
+            ScheduleOrder { id: Bytes::copy_from_slice(&id.to_bytes()), action: Some(ScheduleAction::Fire(fire)) };
         self.propose_from_outside(id.as_invocation(), Command::new(Body::Schedule(order)));
     }
 }

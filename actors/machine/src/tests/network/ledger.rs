@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use abide_model::command::{Body, Invoke, Outcome, OutcomeKind, Target};
+use abide_model::command::{Body, Form, Invoke, Outcome, OutcomeKind, StateEdit, Target};
 use abide_model::effect::Effect;
 use abide_model::id::{InvocationId, ObjectId};
 use abide_model::protocol::{Code, Notification, RawMessage, SetState};
 use abide_model::table::{Completions, Invocations};
+
+use prost::Message;
 
 use super::host::counter;
 use super::{home, home_of};
@@ -24,6 +26,8 @@ pub(super) struct Ledger {
     /// Who waits for an object or has it, in the order of acceptance.
     lines: BTreeMap<ObjectId, VecDeque<InvocationId>>,
     counters: BTreeMap<ObjectId, u64>,
+    /// To what an operator sets a counter.
+    edits: BTreeMap<InvocationId, u64>,
     journals: BTreeMap<InvocationId, Vec<RawMessage>>,
     /// What one partition sent to another, and what arrived there.
     sent: BTreeMap<(u32, u32), Vec<InvocationId>>,
@@ -33,7 +37,13 @@ pub(super) struct Ledger {
 impl Ledger {
     /// An id that may come.
     pub(super) fn expect(&mut self, invoke: &Invoke) {
-        self.targets.insert(invoke.id().unwrap(), invoke.target.clone().unwrap());
+        let (id, target) = (invoke.id().unwrap(), invoke.target.clone().unwrap());
+        if target.form() == Form::Edit {
+            let edit = StateEdit::decode(invoke.input.clone()).unwrap();
+            let n = std::str::from_utf8(edit.changes[0].value.as_ref().unwrap()).unwrap().parse().unwrap();
+            self.edits.insert(id, n);
+        }
+        self.targets.insert(id, target);
     }
 
     /// Some id that was heard of.
@@ -89,6 +99,10 @@ impl Ledger {
         }
         assert!(!self.ended.contains_key(&id), "I3: {id} ended and is accepted again");
         assert!(self.open.insert(id), "I3: {id} is accepted twice");
+        // Nobody is told of its place; it has one as the others do.
+        if self.edits.contains_key(&id) {
+            self.lines.entry(self.targets[&id].exclusive_object().unwrap()).or_default().push_back(id);
+        }
         assert_eq!(home(id), at);
         if request == 0 {
             let from = self.sent.iter().find(|((_, to), ids)| *to == at && ids.contains(&id));
@@ -115,6 +129,10 @@ impl Ledger {
         assert!(place == Some(0) || (place.is_none() && line.is_empty()), "{id} overtakes {line:?}");
         line.pop_front();
         let n = self.counters.entry(object).or_default();
+        if let Some(edit) = self.edits.get(&id) {
+            *n = *edit;
+            return;
+        }
         let text = std::str::from_utf8(value).unwrap();
         let (verb, result) = text.split_once(' ').unwrap();
         if verb == "wrote" {
@@ -124,9 +142,9 @@ impl Ledger {
         assert_eq!(result.parse(), Ok(*n), "I4: {text} by {id}");
     }
 
-    /// A flow's write to the counter took effect.
+    /// A flow's write to the counter took effect, or an edit, of which its end tells.
     fn written_by_flow(&mut self, object: &ObjectId, body: &Body) {
-        let Body::Append(append) = body else { panic!("the state of {object} changed by {body:?}") };
+        let Body::Append(append) = body else { return };
         for message in append.messages.iter().filter(|message| message.raw().code == Code::SET_STATE) {
             let set: SetState = message.raw().decode().unwrap();
             let n = self.counters.entry(object.clone()).or_default();

@@ -97,12 +97,18 @@ async fn errors_of_the_ingress() {
         ("GET /restate/lookup", 405, "AB0400", "POST"),
         ("POST /Counter/k/add?delay=1s", 400, "AB0400", "only sends can be delayed"),
         ("POST /Counter/k/add/send?delay=soon", 400, "AB0400", "bad delay"),
+        ("POST /Counter/k/add?at=1", 400, "AB0400", "only sends can be delayed"),
+        ("POST /Counter/k/add/send?at=soon", 400, "AB0400", "RFC 3339"),
+        ("POST /Counter/k/add/send?at=1&delay=1s", 400, "AB0400", "exclude each other"),
+        ("GET /restate/invocation/inv_x/signal/go", 405, "AB0400", "POST"),
+        ("POST /restate/invocation/inv_x/signal/go", 400, "AB0400", "bad invocation id"),
+        ("POST /Greeter/limited", 429, "AB0431", "a rate limit is reached"),
         ("GET /restate/invocation/inv_x/attach", 400, "AB0400", "bad invocation id"),
         ("POST /restate/a/sign_x/resolve", 400, "AB0400", "bad awakeable id"),
         ("POST /restate/attach", 400, "AB0400", "bad target"),
         ("GET /restate/invocation/Nobody/h/i/attach", 404, "AB0404", "`Nobody`"),
         ("GET /restate/invocation/Greeter/nothing/i/attach", 404, "AB0404", "`nothing`"),
-        ("GET /restate/invocation/Counter/add/i/attach", 400, "AB0400", "needs a key"),
+        ("GET /restate/invocation/Counter/add/i/attach", 400, "AB0400", "name one"),
         ("GET /restate/workflow/Nobody/k/attach", 404, "AB0404", "`Nobody`"),
         ("GET /restate/workflow/Counter/k/output", 400, "AB0400", "not a workflow"),
         ("POST /Greeter/refuse", 429, "AB0429", "try again later"),
@@ -110,7 +116,7 @@ async fn errors_of_the_ingress() {
         ("POST /Greeter/stop", 503, "AB0503", "shutting down"),
         ("POST /Greeter/lost", 504, "AB0504", "same idempotency key"),
         ("POST /Greeter/vanish", 504, "AB0504", &*format!("ask for the result of `{}`", some_id())),
-        ("POST /Greeter/invalid", 409, "AB0400", "not like that"),
+        ("POST /Greeter/invalid", 409, "AB0419", "not like that"),
     ] {
         let reply = request(door.addr, line, &[], "").await;
         let body = reply.json();
@@ -122,7 +128,7 @@ async fn errors_of_the_ingress() {
         assert_eq!(reply.header("x-restate-error-source"), Some("ingress"), "{line}");
         assert_eq!(reply.header("retry-after").is_some(), matches!(status, 429 | 503), "{line}");
         assert_eq!(reply.header("allow").is_some(), status == 405, "{line}");
-        let id_is_known = status >= 409 && !line.contains("refuse");
+        let id_is_known = status >= 409 && !line.contains("refuse") && !line.contains("limited");
         assert_eq!(reply.header("x-restate-id").is_some(), id_is_known, "{line}");
     }
 }
@@ -240,10 +246,91 @@ async fn awakeables_are_completed() {
 }
 
 #[tokio::test]
+async fn sends_start_at_a_time() {
+    let door = Door::open(settings()).await;
+    for (at, expected) in [
+        ("2026-11-23T06:48:12.191Z", Some(NOW.plus(60_000))),
+        ("2026-11-23T07:48:12.191+01:00", Some(NOW.plus(60_000))),
+        ("1795416432192", Some(NOW.plus(1))),
+        ("1795416432191", None),
+        ("0", None),
+    ] {
+        let reply = post(door.addr, &format!("/Counter/k/add/send?at={at}"), "1").await;
+        assert_eq!(reply.status, 202, "{at}");
+        assert_eq!(door.engine.last_request().execute_at, expected, "{at}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_by_rate_says_when_to_come_again() {
+    let door = Door::open(settings()).await;
+    let reply = post(door.addr, "/Greeter/limited", "1").await;
+    assert_eq!((reply.status, reply.header("retry-after")), (429, Some("3")));
+}
+
+#[tokio::test]
+async fn workflows_have_paths_of_their_own() {
+    let door = Door::open(settings()).await;
+    let run = InvocationId::workflow("Signup", "a b");
+    door.engine.asked(|asked| asked.results.insert(run, Some(completed(run, Outcome::success("7".into())))));
+    for verb in ["attach", "output"] {
+        let by_path = get(door.addr, &format!("/restate/workflow/Signup/a%20b/{verb}")).await;
+        let body = r#"{"target":"workflow","workflowName":"Signup","workflowKey":"a b"}"#;
+        let by_body = post(door.addr, &format!("/restate/{verb}"), body).await;
+        for reply in [by_path, by_body] {
+            assert_eq!((reply.status, reply.body.as_str()), (200, "7"), "{reply:?}");
+        }
+        let lookup = post(door.addr, "/restate/lookup", body).await;
+        assert_eq!(lookup.json(), json!({ "invocationId": run.to_string() }));
+    }
+    let sent = post(door.addr, "/Signup/a%20b/echo/send", "1").await;
+    assert_eq!(sent.status, 202);
+    let asked = door.engine.last_request();
+    assert_eq!((asked.key.as_deref(), asked.handler.as_str()), (Some("a b"), "echo"));
+    assert_eq!(post(door.addr, "/Signup/echo", "1").await.status, 400);
+    // That it has run is told by the run; others are refused by the ingress.
+    let again = post(door.addr, "/Signup/a/run", "1").await;
+    assert_eq!((again.status, again.header("x-restate-error-source")), (409, Some("invocation")));
+    assert!(again.header("x-restate-id").is_some());
+    let refused = post(door.addr, "/Signup/a/invalid", "1").await;
+    assert_eq!((refused.status, refused.header("x-restate-error-source")), (409, Some("ingress")));
+}
+
+#[tokio::test]
+async fn named_signals_are_delivered() {
+    let door = Door::open(settings()).await;
+    let path = format!("/restate/invocation/{}/signal", some_id());
+    for (name, body) in [("go", "{\"x\":1}"), ("a%20b", "")] {
+        let reply = post(door.addr, &format!("{path}/{name}"), body).await;
+        assert_eq!((reply.status, reply.body.as_str()), (202, ""), "{name}");
+    }
+    let signals = door.engine.asked(|asked| std::mem::take(&mut asked.signals));
+    let value = SignalResult::Value(abide_model::protocol::Value { content: Bytes::from("{\"x\":1}") });
+    assert_eq!(
+        signals,
+        [
+            (some_id(), SignalId::Name("go".into()), value),
+            (some_id(), SignalId::Name("a b".into()), SignalResult::Void(abide_model::protocol::Void {})),
+        ]
+    );
+    let unknown = InvocationId { unique: 8, ..some_id() };
+    let over = InvocationId { unique: 9, ..some_id() };
+    for (path, body, status, code) in [
+        (format!("{path}/go"), "not json", 400, "AB0400"),
+        (format!("{path}/{}", "n".repeat(257)), "1", 400, "AB0400"),
+        (format!("/restate/invocation/{unknown}/signal/go"), "1", 404, "AB0404"),
+        (format!("/restate/invocation/{over}/signal/go"), "1", 409, "AB0419"),
+    ] {
+        let reply = post(door.addr, &path, body).await;
+        assert_eq!((reply.status, &reply.json()["abide_code"]), (status, &Value::from(code)), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn health_follows_the_node() {
     let door = Door::open(settings()).await;
     let reply = get(door.addr, "/restate/health").await;
-    assert_eq!((reply.status, reply.json()), (200, json!({ "services": ["Counter", "Greeter"] })));
+    assert_eq!((reply.status, reply.json()), (200, json!({ "services": ["Counter", "Greeter", "Signup"] })));
     door.health.enter(Phase::Stopping);
     let stopping = get(door.addr, "/restate/health").await;
     assert_eq!((stopping.status, &stopping.json()["message"]), (503, &Value::from("the node is stopping")));

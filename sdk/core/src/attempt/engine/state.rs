@@ -9,6 +9,7 @@ use abide_model::protocol::{
 use bytes::Bytes;
 
 use super::Engine;
+use crate::attempt::compare;
 use crate::service::Fields;
 
 impl Engine {
@@ -23,8 +24,7 @@ impl Engine {
 
     /// What the state looks like before the handler runs: only differences from it are changes.
     pub(in crate::attempt) fn saw_state(&mut self, fields: Fields) {
-        let differs = |(field, stored): &(&String, &Bytes)| fields.get(*field) != Some(*stored);
-        self.outdated = self.initial.iter().filter(differs).map(|(field, _)| field.clone()).collect();
+        self.outdated = self.initial.iter().any(|(field, stored)| fields.get(field) != Some(stored));
         self.seen = fields;
     }
 
@@ -54,18 +54,52 @@ impl Engine {
 
     /// Stages the changes from the state last seen to `fields`, before everything that is staged.
     pub(crate) fn stage_state(&mut self, fields: Fields) {
-        self.renew(&fields);
-        let mut changes = Vec::new();
-        let gone = self.seen.keys().filter(|field| !fields.contains_key(*field));
-        let set = fields.iter().filter(|(field, value)| self.seen.get(*field) != Some(value)).map(|(field, _)| field);
-        let changed: BTreeSet<String> = gone.chain(set).cloned().collect();
-        for field in changed {
-            let key = Bytes::from(field.clone().into_bytes());
-            let value = fields.get(&field).cloned();
-            if self.recorded.insert(field) {
-                changes.push(eager_state(&key, &self.initial));
+        let changes = match self.renewal(&fields) {
+            Some(renewal) => {
+                self.outdated = false;
+                renewal
             }
-            changes.push(match value {
+            None => self.changes(&self.seen, &fields),
+        };
+        self.recorded.extend(changes.touched);
+        self.seen = fields;
+        self.staged.splice(0..0, changes.messages);
+    }
+
+    /// The changes that also bring state up to date that was stored by code with other fields: as a whole and together
+    /// with the first change, as a turn does it. Otherwise a renamed field would be stored under both names. `None` when
+    /// there is nothing of it to be done, or the journal shows that it was not done here: that was code with other fields.
+    fn renewal(&self, fields: &Fields) -> Option<Changes> {
+        if !self.outdated || *fields == self.seen {
+            return None;
+        }
+        let mut stored = self.initial.clone();
+        for field in &self.recorded {
+            match self.seen.get(field) {
+                Some(value) => stored.insert(field.clone(), value.clone()),
+                None => stored.remove(field),
+            };
+        }
+        let changes = self.changes(&stored, fields);
+        let mut issued = changes.messages.iter();
+        let mut told = self.replay.iter().zip(&mut issued);
+        let as_recorded =
+            told.all(|((index, recorded), issued)| compare::difference(*index, recorded, issued).is_none());
+        (self.replay.is_empty() || as_recorded && issued.next().is_none()).then_some(changes)
+    }
+
+    /// What leads from `before` to `after`.
+    fn changes(&self, before: &Fields, after: &Fields) -> Changes {
+        let gone = before.keys().filter(|field| !after.contains_key(*field));
+        let set = after.iter().filter(|(field, value)| before.get(*field) != Some(value)).map(|(field, _)| field);
+        let touched: BTreeSet<String> = gone.chain(set).cloned().collect();
+        let mut messages = Vec::new();
+        for field in &touched {
+            let key = Bytes::from(field.clone().into_bytes());
+            if !self.recorded.contains(field) {
+                messages.push(eager_state(&key, &self.initial));
+            }
+            messages.push(match after.get(field).cloned() {
                 Some(content) => RawMessage::new(
                     Code::SET_STATE,
                     &SetState { key, value: Some(Value { content }), name: String::new() },
@@ -73,34 +107,7 @@ impl Engine {
                 None => RawMessage::new(Code::CLEAR_STATE, &StateKeyCommand { key, ..StateKeyCommand::default() }),
             });
         }
-        self.seen = fields;
-        self.staged.splice(0..0, changes);
-    }
-
-    /// State that was stored by code with other fields is brought up to date as a whole together with the first change, as
-    /// a turn does it: otherwise a renamed field would be stored under both names. A journal that has nothing of it was
-    /// begun by such code, and is followed.
-    fn renew(&mut self, fields: &Fields) {
-        if self.outdated.is_empty() || *fields == self.seen {
-            return;
-        }
-        let touches = |(_, message): &(u32, RawMessage), field: &str| {
-            let read = (message.code == Code::GET_EAGER_STATE).then(|| message.decode::<GetEagerState>());
-            read.and_then(Result::ok).is_some_and(|read| read.key == field.as_bytes())
-        };
-        let renewed = |field: &String| self.replay.iter().any(|recorded| touches(recorded, field));
-        if !self.replay.is_empty() && !self.outdated.iter().all(renewed) {
-            return;
-        }
-        self.outdated.clear();
-        let mut stored = self.initial.clone();
-        for field in &self.recorded {
-            match self.seen.remove(field) {
-                Some(value) => stored.insert(field.clone(), value),
-                None => stored.remove(field),
-            };
-        }
-        self.seen = stored;
+        Changes { touched, messages }
     }
 
     /// A shared flow that journals anything first journals all it may read.
@@ -115,6 +122,13 @@ impl Engine {
         self.out.push(RawMessage::new(Code::GET_EAGER_STATE_KEYS, &listing));
         self.out.extend(values);
     }
+}
+
+/// Changes of state, as they are journaled.
+struct Changes {
+    /// Names of the changed fields.
+    touched: BTreeSet<String>,
+    messages: Vec<RawMessage>,
 }
 
 fn eager_state(key: &Bytes, fields: &Fields) -> RawMessage {

@@ -140,8 +140,13 @@ fn who_has_ended_is_not_told() {
 
 /// A promise with so many listeners, of which the first is there and the others are gone, or all are the same.
 fn crowded(world: &mut World, there: InvocationId, all: bool) {
-    let gone = |n: u32| Sink::new(id(1_000_000 + u128::from(n)), 1, 1, Code::GET_PROMISE_DONE);
-    let here = Sink::new(there, world.row(there).life, 1, Code::GET_PROMISE_DONE);
+    let life = world.row(there).life;
+    // Some never were, others were earlier ones of one that is there.
+    let gone = |n: u32| match n % 2 {
+        0 => Sink::new(id(1_000_000 + u128::from(n)), life, 1, Code::GET_PROMISE_DONE),
+        _ => Sink::new(there, life + 100, 1, Code::GET_PROMISE_DONE),
+    };
+    let here = Sink::new(there, life, 1, Code::GET_PROMISE_DONE);
     let count = u32::try_from(limits::SINKS_MAX).unwrap();
     let listeners = (0..count).map(|n| if all || n == 0 { here.clone() } else { gone(n) }).collect();
     let row = PromiseRow { listeners, ..PromiseRow::default() };

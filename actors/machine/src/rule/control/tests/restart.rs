@@ -4,7 +4,7 @@ use abide_model::command::{Access, Body, Control, Form, Invoke, Target, Verb};
 use abide_model::effect::{Answer, Effect};
 use abide_model::id::InvocationId;
 use abide_model::protocol::{Code, Notification, NotificationId, SignalId};
-use abide_model::table::{Journals, Mailboxes};
+use abide_model::table::{CompletionRow, Completions, Journals, Mailboxes, Table};
 use bytes::Bytes;
 
 use crate::testing::*;
@@ -122,6 +122,21 @@ fn sleeps_go_on() {
     assert!(other.timers().is_empty());
 }
 
+/// A sleep may end while the repetition waits for its key.
+#[test]
+fn sleeps_go_on_in_the_mailbox() {
+    let mut world = ended(vec![sleep(3000, 7), sleep(3001, 8)]);
+    world.apply(invoked(invoke(2, flow_on("k"))));
+    world.apply(Body::Control(restart(10)));
+    assert_eq!((world.status(id(50)), world.row(id(50)).open_sleeps), ("pending", 2));
+    world.at(3001).apply(fire());
+    let row = world.row(id(50));
+    assert_eq!((row.open_sleeps, &world.codes(id(50))[10..]), (0, &[Code::SLEEP_DONE, Code::SLEEP_DONE][..]));
+    world.append(id(2), vec![output("x"), end()]);
+    world.append(id(50), vec![output("again"), end()]);
+    assert_eq!(world.status(id(50)), "completed");
+}
+
 #[test]
 fn it_waits_for_its_key() {
     let mut world = ended(vec![]);
@@ -158,12 +173,15 @@ fn a_journal_that_is_gone_cannot_be_restarted() {
 }
 
 #[test]
-fn runs_of_workflows_are_not_restarted() {
-    let mut world = World::new();
-    world.apply(invoked(Invoke { retention_ms: 5000, ..run_call("w") }));
-    world.append(run_id("w"), vec![output("x"), end()]);
-    let again = Control { new_id: bytes(id(50)), ..Control::new(run_id("w"), Verb::Restart) };
-    assert_eq!(refused(&mut world, again).0, 422);
+fn runs_of_workflows_and_edits_are_not_restarted() {
+    for target in
+        [Target { access: Access::Workflow as i32, ..flow_on("w") }, Target { form: Form::Edit as i32, ..turn_on("k") }]
+    {
+        let mut world = ended(vec![]);
+        let row = CompletionRow { target: Some(target), ..world.completion(id(1)) };
+        world.rows.0.insert(Completions::encode_key(&id(1)), Completions::encode_value(&row));
+        assert_eq!(refused(&mut world, restart(1)).0, 422);
+    }
 }
 
 #[test]
