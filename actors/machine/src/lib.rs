@@ -91,6 +91,7 @@ pub struct Machine {
     log_time: Millis,
     leader_term: u64,
     lives: u64,
+    forgotten_version: u64,
     floors: Floors,
 }
 
@@ -98,8 +99,9 @@ impl Machine {
     /// The machine of `partition` out of `partitions`, as it was after the entry that `applied` speaks of.
     #[must_use]
     pub fn new(partition: PartitionId, partitions: u32, applied: &AppliedRow) -> Self {
-        let AppliedRow { log_time, leader_term, lives, .. } = *applied;
-        Self { partition, partitions, log_time: Millis(log_time), leader_term, lives, floors: Floors::default() }
+        let AppliedRow { log_time, leader_term, lives, forgotten_version, .. } = *applied;
+        let (log_time, floors) = (Millis(log_time), Floors::default());
+        Self { partition, partitions, log_time, leader_term, lives, forgotten_version, floors }
     }
 
     /// The time of the log: the running maximum of the leaders' clocks at proposal.
@@ -121,6 +123,12 @@ impl Machine {
         self.lives
     }
 
+    /// The highest version of a state that was forgotten; to be persisted with what is applied.
+    #[must_use]
+    pub fn forgotten_version(&self) -> u64 {
+        self.forgotten_version
+    }
+
     /// Moves log time to `proposed_at` unless it is there already. Called once per entry, before its commands.
     pub fn advance_time(&mut self, proposed_at: Millis) {
         self.log_time = self.log_time.max(proposed_at);
@@ -140,8 +148,6 @@ impl Machine {
         let mut txn = Txn::new(view, self);
         command::apply(&mut txn, command)?;
         rule::route::settle(&mut txn)?;
-        let (transition, lives, floors) = txn.finish();
-        (self.lives, self.floors) = (lives, floors);
-        Ok(transition)
+        Ok(txn.finish(self))
     }
 }

@@ -23,6 +23,7 @@ pub(crate) struct Txn<'v, V> {
     now: Millis,
     leader_term: u64,
     lives: u64,
+    forgotten_version: u64,
     pub(crate) floors: Floors,
     writes: BTreeMap<Box<[u8]>, WriteOp>,
     effects: Vec<Effect>,
@@ -39,6 +40,7 @@ impl<'v, V: View> Txn<'v, V> {
             now: machine.log_time,
             leader_term: machine.leader_term,
             lives: machine.lives,
+            forgotten_version: machine.forgotten_version,
             floors: machine.floors,
             writes: BTreeMap::new(),
             effects: Vec::new(),
@@ -58,6 +60,16 @@ impl<'v, V: View> Txn<'v, V> {
     pub(crate) fn next_life(&mut self) -> u64 {
         self.lives += 1;
         self.lives
+    }
+
+    /// A state with this version is forgotten.
+    pub(crate) fn forget_version(&mut self, version: u64) {
+        self.forgotten_version = self.forgotten_version.max(version);
+    }
+
+    /// A version above `version` and above all that were forgotten.
+    pub(crate) fn version_above(&self, version: u64) -> u64 {
+        version.max(self.forgotten_version) + 1
     }
 
     pub(crate) fn partition(&self) -> PartitionId {
@@ -167,9 +179,12 @@ impl<'v, V: View> Txn<'v, V> {
         keys.iter().take(limit).map(|key| T::decode_key(key)).collect()
     }
 
-    /// What the command does, and what the machine remembers.
-    pub(crate) fn finish(self) -> (Transition, u64, Floors) {
+    /// What the command does; `machine` keeps what it remembers.
+    pub(crate) fn finish(self, machine: &mut Machine) -> Transition {
+        machine.lives = self.lives;
+        machine.forgotten_version = self.forgotten_version;
+        machine.floors = self.floors;
         let writes = self.writes.into_iter().map(|(key, op)| Write { key, op }).collect();
-        (Transition { writes, effects: self.effects }, self.lives, self.floors)
+        Transition { writes, effects: self.effects }
     }
 }

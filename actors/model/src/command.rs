@@ -274,10 +274,11 @@ impl Invoke {
     }
 }
 
-/// A state of an object, identified: the version counts applied changes, the writer tells speculative twins apart.
+/// A state of an object, identified: the version grows with every applied change, also over a time when the object was
+/// forgotten; the writer tells speculative twins apart.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub struct StateVersion {
-    /// Number of applied changes of the object's state.
+    /// Number of applied changes of the object's state; more when states of the partition were forgotten before.
     #[prost(uint64, tag = "1")]
     pub version: u64,
     /// The activation that made the last one; 0 when a flow or an operator did.

@@ -389,6 +389,7 @@ impl<S: StateStore> Partition<S> {
         self.applied.log_time = self.machine.log_time().0;
         self.applied.leader_term = self.machine.leader_term();
         self.applied.lives = self.machine.lives();
+        self.applied.forgotten_version = self.machine.forgotten_version();
         self.applied.state_hash = hash.digest();
         self.overlay.apply(vec![Write {
             key: Applied::encode_key(&()),

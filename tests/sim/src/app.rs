@@ -37,11 +37,14 @@ pub(crate) fn turn(target: &Target, input: &[u8], fields: &Fields, entropy: &mut
             }
             end.set("balance", balance - amount);
             let take = Callee::turn(names::ACCOUNT, "take", names::account(u64::from(to)), vec![input[1]]);
-            end.sends.push(take.invoke(entropy, now));
+            end.sends.push(Invoke { one_way: true, ..take.invoke(entropy, now) });
         }
         (names::ACCOUNT, _) => {
             let balance = number(fields, "balance", names::OPENING_BALANCE);
             end.set("balance", balance + i64::from(input[0]));
+        }
+        (names::CART, _) if input.first().is_some_and(|byte| byte % 7 == 0) => {
+            end.outcome = Outcome::failure(Failure::new(400, "refused by the handler"));
         }
         (names::CART, _) => match fields.get("a") {
             // Nothing changes, or one field goes, or one comes: turns without changes must not void anything.
@@ -53,7 +56,8 @@ pub(crate) fn turn(target: &Target, input: &[u8], fields: &Fields, entropy: &mut
         },
         _ => {
             let key = String::from_utf8_lossy(input).into_owned();
-            end.sends.push(Callee::turn(names::COUNTER, "add", key, Vec::new()).invoke(entropy, now));
+            let add = Callee::turn(names::COUNTER, "add", key, Vec::new());
+            end.sends.push(Invoke { one_way: true, ..add.invoke(entropy, now) });
         }
     }
     end

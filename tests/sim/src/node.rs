@@ -2,6 +2,7 @@
 
 pub(crate) mod disk;
 mod output;
+mod schedules;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -274,7 +275,7 @@ impl World {
                 Ask::Propose(partition, command) => node.slots[partition.0 as usize].inbox.push_back(*command),
                 Ask::Load(object) => node.loads.push((object, None)),
                 Ask::After(delay, timer) => self.after(delay, Event::HostTimer(self.epoch, timer)),
-                Ask::Awakeable { id, created_at, signal } => self.awaits((id, created_at, signal)),
+                Ask::Awaits(id, life, signal) => self.awaits((id, life, signal)),
             }
         }
         let idle = node.loads.is_empty() && node.slots.iter().all(|slot| slot.inbox.is_empty());

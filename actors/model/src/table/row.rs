@@ -38,6 +38,10 @@ pub struct AppliedRow {
     /// Invocations that were ever recorded: the last number given out as [`InvocationRow::life`].
     #[prost(uint64, tag = "8")]
     pub lives: u64,
+    /// Highest version of a state that was forgotten. What is written to its object later has higher ones, so that a
+    /// version never names two states.
+    #[prost(uint64, tag = "9")]
+    pub forgotten_version: u64,
 }
 
 /// An invocation that is not completed.

@@ -54,10 +54,11 @@ fn golden_values() {
         voters: vec![1],
         learners: vec![],
         lives: 0,
+        forgotten_version: 7,
     };
     assert_eq!(
         Applied::encode_value(&applied).as_ref(),
-        [1, 8, 5, 16, 2, 24, 9, 32, 2, 0x29, 1, 0, 0, 0, 0, 0, 0, 0, 0x32, 1, 1]
+        [1, 8, 5, 16, 2, 24, 9, 32, 2, 0x29, 1, 0, 0, 0, 0, 0, 0, 0, 0x32, 1, 1, 0x48, 7]
     );
     let object =
         ObjectRow { state: Some(StateVersion { version: 3, writer: 1 }), head: 4, tail: 5, ..ObjectRow::default() };
