@@ -44,7 +44,8 @@ impl Counter {
 
     async fn slowly(&mut self, cx: &mut Flow, amount: i64) -> Result<i64, Terminal> {
         let first = cx.run("first", move || async move { Ok(amount) }).await?;
-        cx.sleep(Duration::from_millis(20)).await?;
+        // Longer than whatever a test does meanwhile on a busy machine.
+        cx.sleep(Duration::from_millis(500)).await?;
         self.value += first;
         Ok(self.value)
     }
