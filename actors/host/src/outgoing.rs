@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use abide_model::command::{Access, FlowMessage, Invoke, Target};
 use abide_model::id::{InvocationId, Millis, PartitionKey};
+use abide_model::limits;
 use abide_model::protocol::{Call, Code, Failure, Header, OneWayCall, RawMessage};
 use abide_sdk::service::{HandlerDescriptor, Kind};
 use abide_sdk::turn::OutgoingSend;
@@ -108,6 +109,7 @@ fn resolve<P: Port>(env: &Env<P>, caller: InvocationId, wish: Wish<'_>) -> Resul
         }
         (Kind::Service, _) => None,
     };
+    check_lengths(&wish, key.as_deref())?;
     let id = id(env, &wish, handler, key.as_deref())?;
     let options = service.options(number);
     let default = match handler.access {
@@ -136,6 +138,24 @@ fn resolve<P: Port>(env: &Env<P>, caller: InvocationId, wish: Wish<'_>) -> Resul
         one_way: wish.one_way,
         ..Invoke::default()
     })
+}
+
+/// What is too long is the sender's failure, before anything of it is committed.
+fn check_lengths(wish: &Wish<'_>, key: Option<&str>) -> Result<(), Failure> {
+    let too_long = |what: &str, most: usize| {
+        let (service, handler) = (wish.service, wish.handler);
+        Err(Failure::new(413, format!("{what} for {service}/{handler} is longer than {most} bytes")))
+    };
+    if key.is_some_and(|key| key.len() > limits::KEY_BYTES_MAX) {
+        return too_long("the key", limits::KEY_BYTES_MAX);
+    }
+    if wish.idempotency_key.as_ref().is_some_and(|given| given.len() > limits::IDEMPOTENCY_KEY_BYTES_MAX) {
+        return too_long("the idempotency key", limits::IDEMPOTENCY_KEY_BYTES_MAX);
+    }
+    if wish.input.len() > limits::BODY_BYTES_MAX {
+        return too_long("the argument", limits::BODY_BYTES_MAX);
+    }
+    Ok(())
 }
 
 /// The id of an invocation: given by what it runs when that can run only once, by its idempotency key, or fresh.

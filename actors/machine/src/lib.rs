@@ -129,6 +129,12 @@ impl Machine {
         self.forgotten_version
     }
 
+    /// No timer is due before this; looks for due ones begin here.
+    #[must_use]
+    pub fn timers_from(&self) -> Millis {
+        self.floors.get::<abide_model::table::Timers>()
+    }
+
     /// Moves log time to `proposed_at` unless it is there already. Called once per entry, before its commands.
     pub fn advance_time(&mut self, proposed_at: Millis) {
         self.log_time = self.log_time.max(proposed_at);

@@ -125,6 +125,17 @@ impl<'v, V: View> Txn<'v, V> {
         }
     }
 
+    /// Lowers the floor of `T` to what this command has written there.
+    pub(crate) fn note_written<T: Table>(&mut self) {
+        let (from, to) = T::whole();
+        let range = (std::ops::Bound::Included(&*from), std::ops::Bound::Excluded(&*to));
+        for (key, op) in self.writes.range::<[u8], _>(range) {
+            if !matches!(op, WriteOp::Delete) {
+                self.floors.note(key);
+            }
+        }
+    }
+
     pub(crate) fn delete<T: Table>(&mut self, key: &T::Key) {
         match self.writes.entry(T::encode_key(key)) {
             Entry::Occupied(mut slot) => {

@@ -197,6 +197,7 @@ impl<S: StateStore> Partition<S> {
             applied: self.applied.index,
             state_hash: self.applied.state_hash,
             log_time: self.machine.log_time(),
+            timers_from: self.machine.timers_from(),
             overlay_bytes: self.overlay.bytes(),
             pending: self.pending.len(),
             unacknowledged: self.shipping.unacknowledged(),

@@ -468,12 +468,15 @@ fn refused_loading_is_told_and_tried_again_for_the_mailbox() {
 }
 
 #[test]
-fn loading_that_is_never_answered_is_given_up() {
+fn nobody_waits_forever_for_a_slow_loading() {
     let mut bench = Bench::new();
     let mut caller = bench.call("get", "");
     bench.now += bench.activation.env.settings.load_timeout;
     bench.tell(Input::Tick);
     assert_eq!(caller.hear(), Heard::Refused(Refusal::Overloaded));
+    // The answer is still to come: what the mailbox holds would be forgotten with the object.
+    assert!(!bench.activation.is_idle());
+    bench.apply();
     assert!(bench.activation.is_idle());
 }
 
@@ -569,4 +572,26 @@ fn sums_are_exact_under_interleaving() {
         let refused = i64::try_from(refused).expect("small");
         assert_eq!(stored, expected - refused, "seed {seed}");
     }
+}
+
+/// The driver is slow, for longer than the timeout, and the same leader goes on.
+#[test]
+fn a_due_turn_survives_a_slow_loading() {
+    let mut bench = Bench::ready();
+    let bad = bench.fresh();
+    plant(bad, 1);
+    let mut panicking = bench.call_as(bad, "add", "1");
+    bench.apply();
+    assert_eq!(panicking.hear(), Heard::Nothing);
+    // Its next attempt is due: the activation asks for the state ...
+    bench.port.world().retry(bad);
+    bench.deliver();
+    // ... and the driver takes its time to answer.
+    bench.now += bench.activation.env.settings.load_timeout;
+    bench.tell(Input::Tick);
+    bench.apply();
+    let mut behind = bench.call("add", "10");
+    bench.apply();
+    assert_eq!((panicking.hear(), behind.hear()), (value("1"), value("11")));
+    assert_eq!(bench.stored(), "11");
 }

@@ -223,7 +223,7 @@ impl World {
         object.void = false;
         let queue = object.mailbox.iter().map(|queued| {
             let row = &self.invocations[queued];
-            let held = row.work.target.form() == Form::Flow || row.status == Status::Resting;
+            let held = row.work.target.form() == Form::Flow || matches!(row.status, Status::Resting | Status::Running);
             Queued { work: row.work.clone(), held }
         });
         self.events.push(HostEvent::Activated {

@@ -102,10 +102,10 @@ fn is_current<V: View>(
     match &row.status {
         Some(Status::Running(_)) if accepted_here => Ok(true),
         Some(Status::Running(_)) => {
-            Ok(row.attempt == failed.attempt && row.life == failed.life && failed.term == txn.leader_term())
+            Ok(row.attempt == failed.attempt && row.is_life(failed.life) && failed.term == txn.leader_term())
         }
         // A turn is run from the mailbox without a start; only the first one there can have failed.
-        Some(Status::Queued(_)) if target.form() == Form::Turn && (accepted_here || row.life == failed.life) => {
+        Some(Status::Queued(_)) if target.form() == Form::Turn && (accepted_here || row.is_life(failed.life)) => {
             match target.exclusive_object() {
                 Some(object) => {
                     let state = txn.get::<Objects>(&object)?.unwrap_or_default();

@@ -98,7 +98,7 @@ fn from_mailbox<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, turn: Turn) -> 
     };
     let object = row.target.as_ref().and_then(Target::exclusive_object);
     let runs = matches!(row.status, Some(Status::Running(_) | Status::Queued(_)))
-        && row.life == turn.life
+        && row.is_life(turn.life)
         && !accept::can_listen(&row);
     let current = match &object {
         None => runs,

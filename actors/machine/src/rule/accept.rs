@@ -22,7 +22,7 @@ use abide_model::table::{
 };
 use abide_model::view::{ReadError, View};
 
-use super::{complete, edit, mailbox, notify, start};
+use super::{complete, edit, letter, mailbox, notify, start};
 use crate::txn::Txn;
 
 /// The failure of a second call of a workflow's `run`.
@@ -225,7 +225,7 @@ pub(crate) fn mailbox_full<V: View>(txn: &Txn<'_, V>, target: &Target) -> Result
     }))
 }
 
-/// Answers that `invoke` is not accepted.
+/// Answers that `invoke` is not accepted; a message that nobody waits for becomes a dead letter.
 pub(crate) fn refuse<V: View>(
     txn: &mut Txn<'_, V>,
     request: u64,
@@ -234,6 +234,10 @@ pub(crate) fn refuse<V: View>(
 ) -> Result<(), ReadError> {
     if let (Some(sink), Some(id)) = (&invoke.sink, invoke.id()) {
         notify::respond(txn, id, sink, Some(complete::failed(failure.clone())))?;
+    }
+    if request == 0 && invoke.sink.is_none() {
+        // The sender has committed and nobody is told: what it sent may not vanish.
+        letter::leave_refused(txn, invoke, &failure)?;
     }
     txn.emit(Effect::Answered { request, answer: Answer::Refused(failure) });
     Ok(())

@@ -36,6 +36,8 @@ pub(crate) fn forget_due<V: View>(txn: &mut Txn<'_, V>) -> Result<Option<Millis>
         _ => {
             let next = next(txn)?;
             txn.floors.raise::<Expiries>(next.unwrap_or(Millis(u64::MAX)));
+            // The look did not see what this command has set before it.
+            txn.note_written::<Expiries>();
             next
         }
     };

@@ -119,6 +119,15 @@ pub struct InvocationRow {
     pub has_failures: bool,
 }
 
+impl InvocationRow {
+    /// Whether what speaks of the life `said` speaks of this one. Commands and sinks of builds that knew no lives say 0:
+    /// they are in logs that this build replays, and are taken at their word.
+    #[must_use]
+    pub fn is_life(&self, said: u64) -> bool {
+        said == 0 || said == self.life
+    }
+}
+
 /// Where an invocation is between acceptance and completion.
 #[derive(Clone, PartialEq, Eq, prost::Oneof)]
 pub enum Status {

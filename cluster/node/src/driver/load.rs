@@ -92,12 +92,14 @@ pub(super) fn attempt<V: View>(
 }
 
 /// Timers that should have fired, for the metric. A view that fails to read stops the driver elsewhere.
-pub(super) fn timers_due<V: View>(view: &V, now: Millis) -> u64 {
-    let (from, _) = Timers::whole();
+pub(super) fn timers_due<V: View>(view: &V, from: Millis, now: Millis) -> u64 {
+    let end = now.plus(1);
+    let mut begin = KeyWriter::new(Timers::TAG);
+    begin.u64(from.min(end).0);
     let mut to = KeyWriter::new(Timers::TAG);
-    to.u64(now.0.saturating_add(1));
+    to.u64(end.0);
     let mut count = 0;
-    let _ = view.scan_bytes::<Timers>(&from, &to.finish(), &mut |key, _| {
+    let _ = view.scan_bytes::<Timers>(&begin.finish(), &to.finish(), &mut |key, _| {
         count += u64::from(key.kind != TimerKind::Expire);
         if count < TIMERS_COUNTED_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
