@@ -203,10 +203,11 @@ impl World {
 }
 
 fn definition(rng: &mut Rng, name: String, first_due: u64) -> ScheduleDefinition {
-    let (service, handler, key) = match rng.below(4) {
-        0 => (names::COUNTER, "add", Some(format!("k{}", rng.below(3)))),
-        1 => (names::JOB, "run", None),
-        2 => (names::CART, "run", Some(format!("k{}", rng.below(3)))),
+    let (service, handler, key) = match rng.below(9) {
+        8 => (names::NOWHERE, "run", None),
+        0 | 1 => (names::COUNTER, "add", Some(format!("k{}", rng.below(3)))),
+        2 | 3 => (names::JOB, "run", None),
+        4 | 5 => (names::CART, "run", Some(format!("k{}", rng.below(3)))),
         _ => (names::NOTE, "send", None),
     };
     let period = rng.range(300, 3_000);
