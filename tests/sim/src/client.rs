@@ -55,6 +55,9 @@ impl World {
         }
         self.requests_left -= 1;
         let kind = self.rng.client.weighted(&self.config.mix);
+        if self.config.flood && self.requests_left.is_multiple_of(8) {
+            return self.flood(client);
+        }
         match kind {
             10 => return self.order(client),
             14 => return self.edit(client),
@@ -82,6 +85,17 @@ impl World {
             self.submit(Request { wait: Wait::Result, ..request }, invoke)?;
         }
         Ok(())
+    }
+
+    /// A request after which more letters come than are kept.
+    fn flood(&mut self, client: u64) -> Check {
+        let callee = Callee::flood();
+        let now = self.wall();
+        let invoke = callee.invoke(&mut self.rng.client, now);
+        let Some(id) = invoke.id() else { return Ok(()) };
+        let (target, invoke) = (callee.target(), Some(invoke));
+        let request = Request { client, id, target, wait: Wait::Acceptance, retention: None, invoke: invoke.clone() };
+        self.submit(request, invoke.unwrap_or_default())
     }
 
     fn callee(&mut self, kind: usize) -> (Callee, Wait) {

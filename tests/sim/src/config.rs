@@ -118,6 +118,8 @@ pub(crate) struct Config {
     pub(crate) flow_retention: u64,
     /// Relative frequency of each kind of request, see `client`.
     pub(crate) mix: [u64; 17],
+    /// Whether failures come in such numbers that letters are dropped.
+    pub(crate) flood: bool,
     pub(crate) faults: Faults,
     pub(crate) canary: Option<Canary>,
 }
@@ -217,6 +219,7 @@ impl Config {
             turn_retention: if rng.chance(7_500) { 2_000 } else { 0 },
             flow_retention,
             mix,
+            flood: rng.chance(100),
             faults,
             canary,
         }

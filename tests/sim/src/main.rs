@@ -93,6 +93,7 @@ fn add(total: &mut Counts, one: &Counts) {
     total.scheduled += one.scheduled;
     total.forgotten += one.forgotten;
     total.letters += one.letters;
+    total.dropped += one.dropped;
     total.promises += one.promises;
     total.deadlocks += one.deadlocks;
     total.edits += one.edits;

@@ -13,6 +13,7 @@
 //! | Order/key/resolve | shared flow | completes a promise |
 //! | Job/run | flow | a program; may wait for lower |
 //! | Note/send | turn | sends an add to a counter |
+//! | Note/flood | turn | sends hundreds of pokes that fail, of which nobody hears |
 //!
 //! Only higher ranks wait for lower ones, so that nothing can wait for itself. The exceptions are calls of a key that a
 //! caller further up holds: those are answered as deadlocks.
@@ -30,6 +31,8 @@ pub(crate) const STOCK: &str = "Stock";
 pub(crate) const ORDER: &str = "Order";
 pub(crate) const JOB: &str = "Job";
 pub(crate) const NOTE: &str = "Note";
+/// A service that is not there.
+pub(crate) const NOWHERE: &str = "Nowhere";
 /// What an account starts with.
 pub(crate) const OPENING_BALANCE: i64 = 100;
 /// A retention in ms that is longer than any run.
@@ -110,7 +113,7 @@ impl Callee {
     pub(crate) fn flow(rng: &mut Rng, service: &'static str, key: Option<String>, depth: u8) -> Self {
         let mut input = vec![depth];
         input.extend(rng.next().to_le_bytes());
-        let journal = if rng.chance(3_000) { retention(rng) } else { 0 };
+        let journal = if rng.chance(6_000) { retention(rng) } else { 0 };
         Self { service, handler: "run", key, input, idempotency: None, retention: 0, journal, ttl: ttl(rng, service) }
     }
 
@@ -123,6 +126,11 @@ impl Callee {
     pub(crate) fn note(rng: &mut Rng) -> Self {
         let input = key(rng).into_bytes();
         Self { key: None, ..Self::turn(NOTE, "send", String::new(), input) }
+    }
+
+    /// More failures than there may be letters, when it comes a few times.
+    pub(crate) fn flood() -> Self {
+        Self { key: None, ..Self::turn(NOTE, "flood", String::new(), b"k0".to_vec()) }
     }
 
     pub(crate) fn target(&self) -> Target {

@@ -3,7 +3,7 @@
 //! A program follows from its invocation's input alone, so that every attempt meets the same one. The interpreter runs
 //! it from the top each time: what the journal has is replayed, what it has not is new, until something is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use abide_model::command::{Access, FlowMessage, Invoke, Target};
 use abide_model::id::{AwakeableId, InvocationId};
@@ -291,6 +291,8 @@ pub(crate) struct Replay<'a> {
     cursor: usize,
     next_completion: u32,
     next_signal: u32,
+    /// Where results of user code come.
+    steps: BTreeSet<NotificationId>,
     digest: u64,
 }
 
@@ -319,6 +321,7 @@ impl<'a> Replay<'a> {
             cursor: 0,
             next_completion: 1,
             next_signal: AWAKEABLE,
+            steps: BTreeSet::new(),
             digest: 0,
         }
     }
@@ -394,6 +397,7 @@ impl<'a> Replay<'a> {
             }
             Op::Run => {
                 let completion = self.completion(slot);
+                self.steps.insert(NotificationId::Completion(completion));
                 let run = PlainCommand { result_completion_id: completion, name };
                 self.command(Code::RUN, run.encode_to_vec(), None)?;
                 if !self.known.notes.contains_key(&NotificationId::Completion(completion)) {
@@ -553,13 +557,17 @@ impl<'a> Replay<'a> {
         Ok(payload)
     }
 
-    /// The earliest notification among `ids`. A cancellation counts while there is none.
+    /// The earliest notification among `ids`. A cancellation that came before it counts instead, except for a step: its
+    /// result is there as soon as it is waited for.
     fn wait(&mut self, ids: &[NotificationId]) -> Result<(NotificationId, NotificationResult), Stop> {
         let first = ids.iter().filter_map(|id| Some((id, self.known.notes.get(id)?))).min_by_key(|(_, note)| note.0);
-        if let Some((id, (_, result))) = first {
+        let cancel = self.known.notes.get(&NotificationId::SignalIndex(SIGNAL_CANCEL)).map(|note| note.0);
+        if let Some((id, (index, result))) = first
+            && (self.steps.contains(id) || cancel.is_none_or(|cancel| *index < cancel))
+        {
             return Ok((id.clone(), result.clone()));
         }
-        if self.known.notes.contains_key(&NotificationId::SignalIndex(SIGNAL_CANCEL)) {
+        if cancel.is_some() {
             return Err(self.end(OutputResult::Failure(Failure::new(409, names::CANCELLED))));
         }
         Err(Stop::Wait(ids.to_vec()))

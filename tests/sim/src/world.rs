@@ -114,6 +114,8 @@ pub struct Counts {
     pub forgotten: u64,
     /// Dead letters.
     pub letters: u64,
+    /// Dead letters that were dropped because there were too many.
+    pub dropped: u64,
     /// Promises that were completed.
     pub promises: u64,
     /// Calls that would have waited for themselves.
@@ -239,6 +241,7 @@ impl World {
             self.counts.fenced += part.fenced;
             self.counts.forgotten += part.forgotten;
             self.counts.letters += part.lettered;
+            self.counts.dropped += part.dropped();
             self.counts.promises += part.promised;
             self.counts.deadlocks += part.deadlocks;
             self.counts.edits += part.edits;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::{Request, Wait};
-use crate::model::Status;
+use crate::model::{Part, Status};
 use crate::names::{self, Callee};
 use crate::program::{RESOLVE, promise_name};
 use crate::rng::Rng;
@@ -37,11 +37,11 @@ const VERBS: [Verb; 14] = [
 impl World {
     /// An order about one of the last invocations, in whatever state it is.
     pub(super) fn order(&mut self, client: u64) -> Check {
-        let Some(id) = self.recent() else { return self.idle(client) };
+        let verb = VERBS[pick(&mut self.rng.client, VERBS.len())];
+        let Some(id) = self.recent(verb) else { return self.idle(client) };
         let now = self.wall();
         let journal = self.model.part(id).kept_journal(id) as u64;
         let rng = &mut self.rng.client;
-        let verb = VERBS[pick(rng, VERBS.len())];
         let mut control = Control::new(id, verb);
         match verb {
             Verb::Restart => {
@@ -60,11 +60,12 @@ impl World {
         Ok(())
     }
 
-    /// One of the last invocations.
-    fn recent(&mut self) -> Option<InvocationId> {
-        let count = self.targets.len().min(12);
-        let back = if count == 0 { return None } else { pick(&mut self.rng.client, count) };
-        self.targets.get(self.targets.len() - 1 - back).copied()
+    /// One of the last invocations, more often one that is in a state to which the order fits.
+    fn recent(&mut self, verb: Verb) -> Option<InvocationId> {
+        let last = &self.targets[self.targets.len().saturating_sub(12)..];
+        let fitting: Vec<_> = last.iter().filter(|id| fits(self.model.part(**id), **id, verb)).copied().collect();
+        let among = if fitting.is_empty() || self.rng.client.chance(4_000) { last.to_vec() } else { fitting };
+        among.get(pick(&mut self.rng.client, among.len())).copied()
     }
 
     /// An edit of a state, which somebody may change meanwhile.
@@ -202,11 +203,25 @@ impl World {
     }
 }
 
+/// Whether the order does something in the state that `id` is in.
+fn fits(part: &Part, id: InvocationId, verb: Verb) -> bool {
+    let status = part.invocations.get(&id).map(|inv| &inv.status);
+    match verb {
+        Verb::Restart | Verb::PurgeJournal => part.kept_journal(id) > 0,
+        Verb::Purge => part.kept_until(id).is_some(),
+        Verb::Reschedule => matches!(status, Some(Status::Scheduled(_))),
+        Verb::Resume => matches!(status, Some(Status::Paused | Status::Suspended(_) | Status::BackingOff(_))),
+        Verb::Pause => !matches!(status, None | Some(Status::Scheduled(_) | Status::Queued | Status::Paused)),
+        Verb::Kill | Verb::Cancel => status.is_some(),
+    }
+}
+
 fn definition(rng: &mut Rng, name: String, first_due: u64) -> ScheduleDefinition {
-    let (service, handler, key) = match rng.below(4) {
-        0 => (names::COUNTER, "add", Some(format!("k{}", rng.below(3)))),
-        1 => (names::JOB, "run", None),
-        2 => (names::CART, "run", Some(format!("k{}", rng.below(3)))),
+    let (service, handler, key) = match rng.below(9) {
+        8 => (names::NOWHERE, "run", None),
+        0 | 1 => (names::COUNTER, "add", Some(format!("k{}", rng.below(3)))),
+        2 | 3 => (names::JOB, "run", None),
+        4 | 5 => (names::CART, "run", Some(format!("k{}", rng.below(3)))),
         _ => (names::NOTE, "send", None),
     };
     let period = rng.range(300, 3_000);

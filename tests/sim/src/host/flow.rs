@@ -125,10 +125,17 @@ impl Host {
         Ok(())
     }
 
+    /// Whether an attempt has come to user code.
+    pub(crate) fn is_about_to_run(&self, life: Life, attempt: u32) -> bool {
+        self.flows.get(&life.0).is_some_and(|flow| flow.life == life && flow.attempt == attempt && flow.running)
+    }
+
     /// The user code that an attempt has come to runs, unless the attempt is over.
     pub(super) fn run(&mut self, life: Life, attempt: u32, cx: &mut Cx<'_>) -> Check {
-        let same = |flow: &&mut Flow| flow.life == life && flow.attempt == attempt && flow.running;
-        let Some(flow) = self.flows.get_mut(&life.0).filter(same) else { return Ok(()) };
+        if !self.is_about_to_run(life, attempt) {
+            return Ok(());
+        }
+        let Some(flow) = self.flows.get_mut(&life.0) else { return Ok(()) };
         flow.running = false;
         cx.ledger.execute(life, flow.step)?;
         if cx.panics() {

@@ -41,6 +41,11 @@ impl Part {
         }
     }
 
+    /// Letters that were dropped because there were too many.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.letter_counts.values().map(|counts| counts.1).sum()
+    }
+
     fn blank(
         &self,
         id: InvocationId,

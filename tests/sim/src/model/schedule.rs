@@ -70,6 +70,9 @@ impl Part {
             Some(ScheduleAction::Fire(fire)) if sched.firing && sched.due == fire.due => {
                 sched.account(&fire, now)?;
                 sched.skipped += fire.skipped;
+                if !fire.fault.is_empty() {
+                    sched.last_fault.clone_from(&fire.fault);
+                }
                 let mut stopped = Vec::new();
                 for invoke in fire.runs {
                     self.due_run(id, invoke, &mut stopped);

@@ -33,6 +33,11 @@ impl World {
                 ..Invoke::default()
             }
         });
+        if definition.service == names::NOWHERE {
+            fire.skipped += fire.runs.len() as u64;
+            fire.runs.clear();
+            fire.fault = format!("there is no service `{}`", definition.service);
+        }
         if self.config.canary == Some(Canary::FireTwice)
             && let Some(first) = fire.runs.first().cloned()
         {
