@@ -48,7 +48,7 @@ pub enum Effect {
     /// With an object, the invocation has left its mailbox without a turn's record, and what an activation made of it is
     /// void, even if its record is still on the way: that record will change nothing and nothing more is said of it.
     /// Answers that were given on such a state may not go out. The same holds for a workflow's run that is over, and for
-    /// an edit, whether it had queued or not.
+    /// an edit, whether it had queued or not; and for a turn that the host ran ahead in vain, which is still queued.
     Abort {
         /// Of which invocation.
         invocation: InvocationId,
