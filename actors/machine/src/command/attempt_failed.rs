@@ -5,7 +5,7 @@
 //! | brings its request (a turn that was not in the log) | accepted first, but not started |
 //! | brings its request, the id is known | answered from the earlier one; the failure does not count |
 //! | not the current attempt, or a turn that does not hold its key | nothing |
-//! | a turn that the host ran ahead and that another class has overtaken | nothing; what the host made of it is void |
+//! | a turn that the host ran ahead and that another class has overtaken | what the host made of it is void; it is offered again |
 //! | the policy says retry | backing off, a timer tries it again |
 //! | the policy says pause | paused, for an operator |
 //! | the policy says fail | the failure is the outcome |
@@ -132,7 +132,9 @@ fn tell_overtaken<V: View>(
     let Some(object) = target.exclusive_object().filter(|_| waits) else { return Ok(()) };
     let holder = txn.get::<Objects>(&object)?.unwrap_or_default().holder();
     if holder.is_some_and(|holder| holder.class != target.class()) {
-        txn.emit(Effect::Abort { invocation: id, object: Some(object) });
+        let work = start::work(txn, id, row)?;
+        txn.emit(Effect::Abort { invocation: id, object: Some(object.clone()) });
+        txn.emit(Effect::Enqueued { object, work });
     }
     Ok(())
 }
