@@ -69,7 +69,8 @@ fn wake_mailboxes<V: View>(txn: &mut Txn<'_, V>) -> Result<(), ReadError> {
     }
     for (object, holder) in holders {
         let id = holder.map(|place| mailbox::at(txn, &object, place)).transpose()?.flatten();
-        let id = id.ok_or_else(|| ReadError(format!("nobody is where the mailbox of {object} says who holds the key")))?;
+        let id =
+            id.ok_or_else(|| ReadError(format!("nobody is where the mailbox of {object} says who holds the key")))?;
         offer(txn, &object, id)?;
     }
     Ok(())

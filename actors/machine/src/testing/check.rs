@@ -50,7 +50,8 @@ pub(super) fn structure(rows: &Rows) {
     let objects: BTreeMap<_, _> = rows.all::<Objects>().into_iter().collect();
     let mut placed = BTreeSet::new();
     let mut firsts = BTreeMap::new();
-    let normal = rows.all::<Mailboxes>().into_iter().map(|((object, seq), slot)| ((object, Priority::Normal, seq), slot));
+    let normal =
+        rows.all::<Mailboxes>().into_iter().map(|((object, seq), slot)| ((object, Priority::Normal, seq), slot));
     for ((object, class, seq), slot) in normal.chain(rows.all::<Lanes>()) {
         let bounds = objects.get(&object).expect("a mailbox without its object");
         let (lane, place) = (bounds.lane(class), Place { class, seq });
@@ -65,10 +66,7 @@ pub(super) fn structure(rows: &Rows) {
         let holds = mailbox::holds(bounds, row);
         assert!(!begun || holds, "{id} began behind another invocation of {object}");
         let form = row.target.as_ref().unwrap().form();
-        assert!(
-            begun || !holds || form != Form::Flow,
-            "the flow {id} holds the key of {object}, but is not started"
-        );
+        assert!(begun || !holds || form != Form::Flow, "the flow {id} holds the key of {object}, but is not started");
         assert!(!holds || form != Form::Edit, "the edit {id} rests at the front of {object}");
     }
     for (object, bounds) in &objects {

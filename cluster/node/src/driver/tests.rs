@@ -4,7 +4,8 @@ use std::thread::JoinHandle;
 
 use abide::prelude::*;
 use abide_host::{Host, HostSettings};
-use abide_model::command::OutcomeKind;
+use abide_model::command::{OutcomeKind, Priority};
+use abide_model::protocol::{Header, SignalId, SignalResult, Value};
 use abide_storage::{CommitOutcome, MemLog, MemState};
 
 use super::*;
@@ -47,6 +48,21 @@ impl Counter {
         cx.sleep(Duration::from_millis(20)).await?;
         self.value += first;
         Ok(self.value)
+    }
+
+    /// Adds a digit.
+    fn append(&mut self, _cx: &mut Turn, digit: i64) -> i64 {
+        self.value = self.value * 10 + digit;
+        self.value
+    }
+
+    fn sends(&mut self, cx: &mut Turn, digit: i64) {
+        cx.object::<Counter>("a").append(digit).priority(Priority::High).send();
+    }
+
+    async fn sends_slowly(&mut self, cx: &mut Flow, digit: i64) -> Result<(), Terminal> {
+        let sent = cx.object::<Counter>("a").append(digit).priority(Priority::High).send();
+        sent.invocation_id().await.map(drop)
     }
 
     async fn wait(&mut self, cx: &mut Flow) -> Result<String, Terminal> {
@@ -258,6 +274,54 @@ fn concurrent_repetitions_are_one_invocation() {
     }
     assert_eq!(world.value("a"), 3);
     world.stop().unwrap();
+}
+
+/// While a flow holds the key, requests of all classes queue; they run class by class, over a crash as well, and so
+/// does what a flow and a turn send.
+#[test]
+fn a_busy_object_takes_its_mailbox_by_class() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    for crash in [false, true] {
+        let mut world = World::new();
+        let send = |world: &World, priority: Priority, input: &str| {
+            let headers = vec![Header { key: Priority::HEADER.into(), value: priority.word().into() }];
+            let request = InvokeRequest { headers, ..World::request("a", "append", input, None) };
+            runtime.block_on(world.engine.send(request)).unwrap().invocation
+        };
+        let waiting = runtime.block_on(world.engine.send(World::request("a", "wait", "", None))).unwrap().invocation;
+        let mut last = waiting;
+        for (priority, digit) in [
+            (Priority::Low, "5"),
+            (Priority::Normal, "3"),
+            (Priority::High, "1"),
+            (Priority::Low, "6"),
+            (Priority::Normal, "4"),
+            (Priority::High, "2"),
+        ] {
+            let id = send(&world, priority, digit);
+            if digit == "6" {
+                last = id;
+            }
+        }
+        let senders = [("turn", "sends", "7"), ("flow", "sends_slowly", "8")];
+        for (key, handler, input) in senders {
+            world.call(key, handler, input).unwrap().unwrap();
+        }
+        if crash {
+            let (log, state) = world.crash();
+            world = World::start(log, state, 1 << 20);
+        }
+        let go = SignalResult::Value(Value { content: "\"go\"".into() });
+        runtime.block_on(world.engine.signal(waiting, SignalId::Name("go".into()), go)).unwrap();
+        runtime.block_on(world.engine.attach(last)).unwrap();
+        // What was sent came to another partition in its own time, and high, before what is low.
+        let order = world.value("a").to_string();
+        let of_clients: String = order.chars().filter(|digit| *digit <= '6').collect();
+        assert_eq!(of_clients, "123456");
+        assert!(order.ends_with("56"), "{order}");
+        assert_eq!(order.len(), 8, "{order}");
+        world.stop().unwrap();
+    }
 }
 
 /// A read is answered although an invocation behind a running flow was cancelled: the activation that may have gone on from

@@ -11,7 +11,7 @@ fn target() -> Target {
         key: Some("k".into()),
         access: Access::Exclusive as i32,
         form: Form::Flow as i32,
-        workflow: false,
+        ..Target::default()
     }
 }
 
