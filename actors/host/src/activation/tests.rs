@@ -621,7 +621,7 @@ fn sums_are_exact_under_interleaving() {
                     let class = if seed % 2 == 0 { 1 } else { random.u64() % 3 };
                     let class = Priority::ORDER[usize::try_from(class).expect("small")];
                     let id = bench.enqueue_in(class, "1");
-                    if random.u64() % 4 == 0 {
+                    if random.u64().is_multiple_of(4) {
                         plant(id, 1);
                         planted.push(id);
                     }

@@ -2,6 +2,7 @@
 //! no longer believed.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use abide_model::command::Form;
 use abide_model::effect::Effect;
@@ -50,9 +51,9 @@ fn wake_mailboxes<V: View>(txn: &mut Txn<'_, V>) -> Result<(), ReadError> {
     let mut holders: BTreeMap<ObjectId, Option<Place>> = BTreeMap::new();
     let (from, to) = Lanes::whole();
     for ((object, _, _), _) in txn.scan_before::<Lanes>(&from, &to, usize::MAX)? {
-        if !holders.contains_key(&object) {
-            let holder = txn.get::<Objects>(&object)?.and_then(|row| row.holder());
-            holders.insert(object, holder);
+        if let Entry::Vacant(slot) = holders.entry(object) {
+            let holder = txn.get::<Objects>(slot.key())?.and_then(|row| row.holder());
+            slot.insert(holder);
         }
     }
     let (from, to) = Mailboxes::whole();
