@@ -330,6 +330,19 @@ fn classes_behind_a_flow_need_one_loading_each_way() {
     assert!(ids.iter().all(|id| runs(*id, "turn") == 1));
 }
 
+/// The turn before it is not committed, so that it does not hold the key yet, and is overtaken.
+#[test]
+fn a_flow_whose_place_has_not_come_holds_nobody_up() {
+    let mut bench = Bench::ready();
+    let first = bench.enqueue_elsewhere("add", "1");
+    let flow = bench.enqueue_elsewhere("trip", "");
+    bench.deliver();
+    let high = bench.enqueue_in(Priority::High, "100");
+    bench.apply();
+    assert_eq!([first, high].map(|id| bench.result(id)), ["1", "101"]);
+    assert_eq!(bench.port.world().invocations[&flow].status, Status::Running);
+}
+
 #[test]
 fn normal_ones_alone_are_never_loaded_again() {
     let mut bench = Bench::ready();
