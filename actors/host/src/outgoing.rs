@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use abide_model::command::{Access, FlowMessage, Invoke, Target};
+use abide_model::command::{Access, FlowMessage, Invoke, Priority, Target};
 use abide_model::id::{InvocationId, Millis, PartitionKey};
 use abide_model::limits;
 use abide_model::protocol::{Call, Code, Failure, Header, OneWayCall, RawMessage};
@@ -112,6 +112,7 @@ fn resolve<P: Port>(env: &Env<P>, caller: InvocationId, wish: Wish<'_>) -> Resul
     check_lengths(&wish, key.as_deref())?;
     let id = id(env, &wish, handler, key.as_deref())?;
     let options = service.options(number);
+    let priority = Priority::of_headers(&wish.headers).map_err(|error| invalid(&error.to_string()))?;
     let default = match handler.access {
         Access::Workflow => env.settings.workflow_retention_ms,
         _ if wish.attachable || wish.idempotency_key.is_some() => env.settings.retention_ms,
@@ -126,6 +127,7 @@ fn resolve<P: Port>(env: &Env<P>, caller: InvocationId, wish: Wish<'_>) -> Resul
             access: handler.access.into(),
             form: handler.form.into(),
             workflow: service.is_workflow(),
+            priority: priority.or(options.priority).unwrap_or_default().into(),
         }),
         input: wish.input,
         headers: wish.headers,

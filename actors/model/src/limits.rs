@@ -14,7 +14,7 @@ pub const STATE_VALUE_BYTES_MAX: usize = 4 << 20;
 pub const JOURNAL_ENTRIES_MAX: u32 = 10_000;
 /// Entries that a journal keeps free for its own flow: signals from outside are refused before.
 pub const JOURNAL_ENTRIES_FOR_FLOW: u32 = 1_000;
-/// Most queued exclusive invocations of one object.
+/// Most queued exclusive invocations of one object, of all classes together: a class has no share of its own.
 pub const MAILBOX_MAX: u64 = 100_000;
 /// Most messages that one turn may send.
 pub const SENDS_PER_TURN_MAX: usize = 1_000;

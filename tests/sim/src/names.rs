@@ -63,7 +63,15 @@ pub(crate) fn target(service: &str, handler: &str, key: Option<String>) -> Targe
         (false, _) => Access::Shared,
     };
     let form = if matches!(handler, "run" | "watch" | "resolve") { Form::Flow } else { Form::Turn };
-    Target { service: service.into(), handler: handler.into(), key, access: access as i32, form: form as i32, workflow }
+    Target {
+        service: service.into(),
+        handler: handler.into(),
+        key,
+        access: access as i32,
+        form: form as i32,
+        workflow,
+        priority: 0,
+    }
 }
 
 /// Something that can be invoked.

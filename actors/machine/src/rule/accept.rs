@@ -8,7 +8,7 @@
 //! | the id is known and under way | the request waits for the same result, unless too many do already |
 //! | its time has not come | scheduled, a timer starts it |
 //! | an edit of a state that nothing is before | carried out by [`super::edit`] |
-//! | exclusive | takes the last place in the object's mailbox, or is refused when that is full |
+//! | exclusive | takes the last place of its class in the object's mailbox, or is refused when that is full |
 //! | otherwise | its attempt is due |
 
 use abide_model::command::{Access, Form, Invoke, Target};
@@ -219,7 +219,7 @@ pub(crate) fn record<V: View>(
 pub(crate) fn mailbox_full<V: View>(txn: &Txn<'_, V>, target: &Target) -> Result<Option<Failure>, ReadError> {
     let Some(object) = target.exclusive_object() else { return Ok(None) };
     let state = txn.get::<Objects>(&object)?.unwrap_or_default();
-    Ok((state.tail - state.head >= limits::MAILBOX_MAX).then(|| {
+    Ok((state.queued() >= limits::MAILBOX_MAX).then(|| {
         let text = format!("the mailbox of {object} is full ({} invocations); retry later", limits::MAILBOX_MAX);
         Failure::new(u32::from(MAILBOX_FULL.0), text)
     }))

@@ -45,8 +45,8 @@ pub(crate) fn complete<V: View>(
     keep: bool,
 ) -> Result<(), ReadError> {
     end(txn, id, row, outcome, by, keep)?;
-    match (row.target.as_ref().and_then(Target::exclusive_object), row.mailbox_seq) {
-        (Some(object), Some(seq)) => mailbox::leave(txn, &object, seq, by == By::Turn),
+    match (row.target.as_ref().and_then(Target::exclusive_object), mailbox::place(row)) {
+        (Some(object), Some(place)) => mailbox::leave(txn, &object, place, by == By::Turn),
         _ => Ok(()),
     }
 }

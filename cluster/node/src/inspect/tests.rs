@@ -52,7 +52,7 @@ fn target(key: &str) -> Option<Target> {
         key: Some(key.into()),
         access: Access::Exclusive as i32,
         form: Form::Flow as i32,
-        workflow: false,
+        ..Target::default()
     })
 }
 
