@@ -4,6 +4,8 @@ use abide::prelude::*;
 
 /// How long the link is good for.
 const LINK_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// The promise that has the secret in the link.
+const SECRET: &str = "secret";
 /// The promise that the link keeps.
 const CONFIRMED: &str = "confirmed";
 
@@ -36,39 +38,55 @@ impl Signup {
     /// Mails a link and waits until it is followed; then there is an account. Answers what became of it.
     async fn run(&mut self, cx: &mut Flow, email: String) -> Result<SignupStatus, Terminal> {
         let name = cx.key();
-        // Not a secret to guess: it is drawn once, and the same after every crash.
-        let secret = format!("{:016x}", cx.random());
+        // Drawn in a step, from the operating system: `cx.random` follows from the id, which others may know.
+        let secret = cx.run("draw a secret", || async { Ok(format!("{:016x}", getrandom::u64()?)) }).await?;
+        cx.promise::<String>(SECRET).resolve(&secret).await?;
         let link = format!("/Signup/{name}/confirm with \"{secret}\"");
         cx.object::<Letterbox>(&email).deliver(format!("Welcome, {name}! To confirm, open {link}.")).send();
         self.status = SignupStatus::Mailed { email: email.clone() };
-        cx.promise::<String>("secret").resolve(&secret).await?;
-        let Ok(confirmed) = cx.timeout(LINK_TIME, cx.promise::<bool>(CONFIRMED)).await else {
-            self.status = SignupStatus::Expired;
-            // Whoever follows the link now is told that it is too late.
-            cx.promise::<bool>(CONFIRMED).reject(410, "the link has expired").await?;
-            return Ok(self.status.clone());
+        self.status = if self.is_confirmed(cx).await? {
+            cx.object::<Letterbox>(&email).deliver(format!("You are in, {name}.")).send();
+            SignupStatus::Done
+        } else {
+            SignupStatus::Expired
         };
-        confirmed?;
-        cx.object::<Letterbox>(&email).deliver(format!("You are in, {name}.")).send();
-        self.status = SignupStatus::Done;
         Ok(self.status.clone())
     }
 
     /// What the link in the e-mail leads to.
     async fn confirm(&self, cx: &mut Flow, secret: String) -> Result<String, Terminal> {
-        if cx.promise::<String>("secret").peek().await? != Some(secret) {
+        if cx.promise::<String>(SECRET).peek().await? != Some(secret) {
             return Err(Terminal::new(403, "this link is not ours"));
         }
         match cx.promise(CONFIRMED).resolve(&true).await {
             Ok(()) => Ok("confirmed".to_owned()),
             // Followed twice, or too late: the promise says which.
-            Err(_) => cx.promise::<bool>(CONFIRMED).await.map(|_| "confirmed before".to_owned()),
+            Err(refused) if refused.code == 409 => {
+                cx.promise::<bool>(CONFIRMED).await.map(|_| "confirmed before".to_owned())
+            }
+            Err(error) => Err(error),
         }
     }
 
     /// How far it is.
     fn status(&self, _cx: &Read) -> SignupStatus {
         self.status.clone()
+    }
+}
+
+impl Signup {
+    /// Waits until the link is followed, or has expired.
+    async fn is_confirmed(&self, cx: &Flow) -> Result<bool, Terminal> {
+        if let Ok(confirmed) = cx.timeout(LINK_TIME, cx.promise(CONFIRMED)).await {
+            return confirmed;
+        }
+        // Whoever follows the link from now on is told that it is too late.
+        match cx.promise::<bool>(CONFIRMED).reject(410, "the link has expired").await {
+            Ok(()) => Ok(false),
+            // It was followed at the last moment, and who did was told that it counts.
+            Err(refused) if refused.code == 409 => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 }
 

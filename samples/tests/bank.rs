@@ -5,8 +5,9 @@ mod common;
 
 use std::time::{Duration, Instant};
 
+use abide::testing::{Crashes, World};
 use abide::{CallError, Client, Server};
-use samples::bank::{Account, BankError, Transfer};
+use samples::bank::{Account, BankError, Receipt, Transfer};
 
 async fn balance(client: &Client, account: &str) -> i64 {
     client.object::<Account>(account).balance().await.unwrap()
@@ -80,4 +81,44 @@ async fn paying_out_is_a_flow() {
     assert_eq!(alice.pay_out(40).idempotency_key("p-1").await.unwrap(), receipt);
     assert_eq!(balance(&client, "alice").await, 60);
     bank.stop().await;
+}
+
+async fn money_moves(world: World) {
+    let client = world.client();
+    let alice = client.object::<Account>("alice");
+    alice.deposit(100).await.unwrap();
+    let paying = alice.pay_out(40).send().await.unwrap();
+    // Behind the flow in Alice's mailbox.
+    assert_eq!(alice.transfer(Transfer { to: "bob".to_owned(), amount: 30 }).await.unwrap(), 30);
+    let receipt: Receipt = client.invocation(paying.id).attach().await.unwrap();
+    assert_eq!(receipt, Receipt { amount: 40, reference: format!("payment {}", paying.id) });
+    let refused = alice.transfer(Transfer { to: "bob".to_owned(), amount: 31 }).await.unwrap_err();
+    assert_eq!(refused.code(), 409, "{refused:?}");
+    world.advance(Duration::from_secs(60)).await;
+    assert!(world.unfinished().is_empty(), "{:?}", world.unfinished());
+    assert_eq!((balance(&client, "alice").await, balance(&client, "bob").await), (30, 30));
+}
+
+#[abide::test(bind(Account), crash_at_every_commit)]
+async fn money_moves_whatever_crashes(world: World) {
+    money_moves(world).await;
+}
+
+/// Two crashes in each run: the second one meets a node that recovers.
+#[test]
+fn money_moves_whatever_crashes_twice() {
+    Crashes::new().again_within(2).run(|| World::builder().bind::<Account>(), money_moves);
+}
+
+/// Cancelled before the payment is ordered, it puts the money back; later it is too late.
+#[abide::test(bind(Account))]
+async fn cancelling_a_payment_loses_no_money(world: World) {
+    let client = world.client();
+    let alice = client.object::<Account>("alice");
+    alice.deposit(100).await.unwrap();
+    let paying = alice.pay_out(40).send().await.unwrap();
+    world.advance(Duration::from_millis(50)).await;
+    client.invocation(paying.id).cancel().await.unwrap();
+    let receipt: Receipt = client.invocation(paying.id).attach().await.unwrap();
+    assert_eq!((receipt.amount, balance(&client, "alice").await), (40, 60));
 }

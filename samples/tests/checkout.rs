@@ -4,9 +4,10 @@
 mod common;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use abide::prelude::*;
+use abide::testing::{World, WorldBuilder, crash_at_every_commit};
 use abide::{Running, Server};
 use samples::checkout::StockError;
 use samples::checkout::{Cart, CheckoutError, Confirmation, Delivery, Levels, Line, Order, Payments, Status, Stock};
@@ -169,4 +170,91 @@ async fn a_cancelled_order_is_undone() {
     assert_eq!(book(dir.path()), ["charge o-5 5000", "refund o-5 5000"]);
     assert!(matches!(status(&client, "o-5").await, Status::Undone { .. }));
     shop.stop().await;
+}
+
+/// The shop in a world. Its book is a real file: what is written there is not undone by a crash, as in life.
+fn shop(dir: &Path) -> WorldBuilder {
+    let book = dir.join("book");
+    World::builder().bind::<Stock>().bind::<Order>().bind_with(move || Payments::new(book.clone(), LIMIT))
+}
+
+/// Fills the shelves of a new world, and closes the book of the one before.
+async fn open(world: &World, dir: &Path) -> Client {
+    let _ = std::fs::remove_file(dir.join("book"));
+    let client = world.client();
+    for (item, quantity, price) in [("lamp", 5, 2_000), ("chair", 3, 500)] {
+        client.object::<Stock>(item).restock(Delivery { quantity, price }).await.unwrap();
+    }
+    client
+}
+
+/// Lets an order get to where it waits for the warehouse; answers the ticket.
+async fn packing(client: &Client, world: &World, order: &str) -> AwakeableId {
+    world.advance(Duration::from_secs(60)).await;
+    match status(client, order).await {
+        Status::Packing { ticket } => ticket.parse().unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_order_goes_through_whatever_crashes() {
+    let dir = tempfile::tempdir().unwrap();
+    crash_at_every_commit(
+        || shop(dir.path()),
+        async |world| {
+            let client = open(&world, dir.path()).await;
+            let placed = client.object::<Order>("o-1").place(cart(&[("lamp", 2), ("chair", 1)])).send().await.unwrap();
+            let ticket = packing(&client, &world, "o-1").await;
+            assert_eq!((levels(&client, "lamp").await, levels(&client, "chair").await), ((3, 2), (2, 1)));
+            world.resolve_awakeable(ticket, &"parcel-7").await.unwrap();
+            let confirmation: Confirmation = client.invocation(placed.id).attach().await.unwrap();
+            assert_eq!(confirmation, Confirmation { charged: 4_500, tracking: "parcel-7".to_owned() });
+            world.advance(Duration::from_secs(60)).await;
+            assert_eq!((levels(&client, "lamp").await, levels(&client, "chair").await), ((3, 0), (2, 0)));
+            assert_eq!(book(dir.path()), ["charge o-1 4500"]);
+        },
+    );
+}
+
+#[test]
+fn a_cancelled_order_is_undone_whatever_crashes() {
+    let dir = tempfile::tempdir().unwrap();
+    crash_at_every_commit(
+        || shop(dir.path()),
+        async |world| {
+            let client = open(&world, dir.path()).await;
+            let placed = client.object::<Order>("o-2").place(cart(&[("lamp", 2), ("chair", 1)])).send().await.unwrap();
+            packing(&client, &world, "o-2").await;
+            client.invocation(placed.id).cancel().await.unwrap();
+            let cancelled = client.invocation(placed.id).attach::<Confirmation>().await.unwrap_err();
+            assert_eq!(ended_with(cancelled), CheckoutError::Terminal(Terminal::cancelled()));
+            assert_eq!((levels(&client, "lamp").await, levels(&client, "chair").await), ((5, 0), (3, 0)));
+            assert_eq!(book(dir.path()), ["charge o-2 4500", "refund o-2 4500"]);
+        },
+    );
+}
+
+/// Orders that cannot be had, and one that nobody packs for three days.
+#[test]
+fn what_does_not_go_through_leaves_nothing_behind_whatever_crashes() {
+    let dir = tempfile::tempdir().unwrap();
+    crash_at_every_commit(
+        || shop(dir.path()),
+        async |world| {
+            let client = open(&world, dir.path()).await;
+            let order = |number: &str| client.object::<Order>(number);
+            let sold_out = order("o-3").place(cart(&[("lamp", 2), ("chair", 4)])).await.unwrap_err();
+            assert_eq!(sold_out.code(), 409, "{sold_out:?}");
+            client.object::<Stock>("lamp").restock(Delivery { quantity: 5, price: 2_000 }).await.unwrap();
+            let declined = order("o-4").place(cart(&[("chair", 1), ("lamp", 6)])).await.unwrap_err();
+            assert_eq!(declined.code(), 402, "{declined:?}");
+            let forgotten = order("o-5").place(cart(&[("chair", 1)])).await.unwrap_err();
+            assert!(matches!(forgotten, CallError::Domain(CheckoutError::NotPacked)), "{forgotten:?}");
+            assert!(world.elapsed() >= Duration::from_secs(3 * 24 * 60 * 60));
+            assert_eq!((levels(&client, "lamp").await, levels(&client, "chair").await), ((10, 0), (3, 0)));
+            assert_eq!(book(dir.path()), ["charge o-5 500", "refund o-5 500"]);
+            assert!(world.unfinished().is_empty(), "{:?}", world.unfinished());
+        },
+    );
 }

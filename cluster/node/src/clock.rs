@@ -28,6 +28,13 @@ pub(crate) fn follow_tokio(epoch: Millis) -> Virtual {
     Virtual
 }
 
+/// Moves this thread's virtual clock forward, beside the time that its timers see.
+#[cfg(feature = "testing")]
+pub(crate) fn skip(span: std::time::Duration) {
+    let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    VIRTUAL.set(VIRTUAL.get().map(|(start, epoch)| (start, epoch.plus(span))));
+}
+
 /// See [`follow_tokio`].
 #[cfg(feature = "testing")]
 pub(crate) struct Virtual;

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle as TaskHandle;
 use crate::client::LocalTransport;
 use crate::config::{Config, ConfigError};
 use crate::driver::{CheckpointWriter, Driver, DriverHandle, DriverSettings, Fatal};
-use crate::engine::{Engine, Retention};
+use crate::engine::{Engine, EngineError, Retention};
 use crate::health::{Health, Phase};
 use crate::listener::{BindError, Listener};
 use crate::shutdown::{DRAIN_TIME, Stop};
@@ -63,6 +63,14 @@ pub enum StartError {
         what: &'static str,
         /// What the operating system says.
         source: std::io::Error,
+    },
+    /// A schedule that the program declares was refused. The node was stopped again.
+    #[error("schedule `{name}`: {source}")]
+    Schedule {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: EngineError,
     },
     /// The driver ended before it was ready.
     #[error("the driver ended while starting; the log of the process has the reason")]

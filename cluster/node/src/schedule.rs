@@ -3,7 +3,9 @@
 mod check;
 mod run;
 
-use abide_model::command::{CatchUp, Overlap, ScheduleDefinition};
+pub use abide_model::command::{CatchUp, Overlap};
+
+use abide_model::command::ScheduleDefinition;
 use abide_model::id::{InvocationId, Millis, ScheduleId};
 use abide_model::protocol::Header;
 use abide_model::table::ScheduleRow;

@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use abide_host::Refusal;
 use abide_model::effect::Answer;
-use abide_model::id::{AwakeableId, InvocationId, Millis, ObjectId};
+use abide_model::id::{AwakeableId, InvocationId, Millis, ObjectId, ScheduleId};
 use abide_model::protocol::{Failure, SignalId, SignalResult, Value};
 use abide_sdk::{Client, Entity, Handlers, Registry, RegistryBuilder, Service};
 use serde::Serialize;
@@ -50,6 +50,7 @@ use transport::WorldTransport;
 
 use crate::clock;
 use crate::engine::{Engine, Order, Retention};
+use crate::schedule::{Schedule, ScheduleDetails};
 
 /// 2026-01-01 00:00 UTC.
 const EPOCH: Millis = Millis(1_767_225_600_000);
@@ -86,6 +87,7 @@ struct Crash {
 #[must_use = "a world begins with `run`"]
 pub struct WorldBuilder {
     registry: RegistryBuilder,
+    schedules: Vec<Schedule>,
     partitions: u32,
     threads: usize,
     retention: Retention,
@@ -106,6 +108,13 @@ impl WorldBuilder {
     /// Binds a service that `make` constructs: the way to give it doubles of what it needs.
     pub fn bind_with<T: Handlers + Service>(mut self, make: impl Fn() -> T + Send + Sync + 'static) -> Self {
         self.registry = self.registry.bind_with(make);
+        self
+    }
+
+    /// Declares a schedule before the test begins. A later one replaces an earlier one of the same name.
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedules.retain(|known| known.name != schedule.name);
+        self.schedules.push(schedule);
         self
     }
 
@@ -193,7 +202,13 @@ impl WorldBuilder {
             idle: self.idle,
             seed: self.seed.unwrap_or_default(),
         };
-        run::run(plan, self.epoch, self.patience, crashes, test)
+        let schedules = self.schedules;
+        run::run(plan, self.epoch, self.patience, crashes, async move |world: World| {
+            for schedule in schedules {
+                world.declare(schedule).await;
+            }
+            test(world).await
+        })
     }
 }
 
@@ -201,6 +216,7 @@ impl Default for WorldBuilder {
     fn default() -> Self {
         Self {
             registry: Registry::builder(),
+            schedules: Vec::new(),
             partitions: 4,
             threads: 2,
             retention: Retention::from(&crate::config::Retention::default()),
@@ -226,8 +242,8 @@ struct Inner {
     seed: u64,
     /// Calls of [`World::advance`] under way.
     advancing: Cell<u32>,
-    /// The test ordered a crash.
-    crash: Cell<bool>,
+    /// The test ordered a crash, with a downtime of this length.
+    crash: Cell<Option<Duration>>,
     /// Who waits until nothing can happen without time passing.
     settling: RefCell<Vec<Waker>>,
 }
@@ -299,6 +315,13 @@ impl World {
         self.inner.machine.borrow().driver().invocation(id).expect("the model disk can be read")
     }
 
+    /// Everything known about a schedule; `None` when there is none of this name.
+    #[must_use]
+    pub fn schedule(&self, name: &str) -> Option<ScheduleDetails> {
+        let machine = self.inner.machine.borrow();
+        machine.driver().schedule(ScheduleId::of(name)).expect("the model disk can be read")
+    }
+
     /// Invocations that are not completed.
     #[must_use]
     pub fn unfinished(&self) -> Vec<InvocationDetails> {
@@ -334,6 +357,14 @@ impl World {
         self.signal(id, SignalResult::Failure(Failure::new(500, message))).await
     }
 
+    /// # Panics
+    /// When the schedule is refused.
+    async fn declare(&self, schedule: Schedule) {
+        if let Err(error) = self.ask(async |engine| engine.schedules_declare(schedule.clone()).await).await {
+            panic!("schedule `{}`: {error}", schedule.name);
+        }
+    }
+
     async fn signal(&self, id: AwakeableId, result: SignalResult) -> Result<Answer, EngineError> {
         self.ask(async |engine| engine.signal(id.invocation, SignalId::Index(id.signal), result.clone()).await).await
     }
@@ -354,7 +385,13 @@ impl World {
     /// Lets the process die now, with everything in its memory and whatever is not durable. Another one has started when
     /// this returns, and has done what it can without time passing.
     pub async fn crash(&self) {
-        self.inner.crash.set(true);
+        self.down_for(Duration::ZERO).await;
+    }
+
+    /// As [`World::crash`], but the other process starts `span` later by the virtual time: what became due meanwhile is
+    /// late. Timers of the test itself do not see that time.
+    pub async fn down_for(&self, span: Duration) {
+        self.inner.crash.set(Some(span));
         self.settle().await;
     }
 
@@ -397,7 +434,7 @@ impl Inner {
     fn new(shared: Arc<Shared>, plan: Plan, epoch: Millis) -> Rc<Self> {
         let (registry, seed) = (plan.registry.clone(), plan.seed);
         let machine = RefCell::new(Machine::new(plan, Arc::clone(&shared)));
-        let (advancing, crash, settling) = (Cell::new(0), Cell::new(false), RefCell::default());
+        let (advancing, crash, settling) = (Cell::new(0), Cell::new(None), RefCell::default());
         Rc::new(Self { shared, machine, registry, epoch, seed, advancing, crash, settling })
     }
 }

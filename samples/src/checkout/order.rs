@@ -3,7 +3,7 @@
 use abide::Sent;
 use abide::prelude::*;
 
-use super::payments::{Charge, Payments, Receipt};
+use super::payments::{Charge, DECLINED, Payments, Receipt};
 use super::stock::{Reservation, Stock, StockError};
 
 /// How long the warehouse has for packing before the order is undone.
@@ -171,13 +171,18 @@ async fn charge(cx: &Flow, amount: u64, done: &mut Vec<Done>) -> Result<u64, Che
     let payment = cx.service::<Payments>().charge(charge).idempotency_key(cx.key()).send();
     done.push(Done::Charged { payment: payment.clone() });
     let receipt: Receipt = cx.attach(payment.invocation_id().await?).await?;
-    Ok(receipt.amount)
+    let amount = receipt.amount;
+    // The payment's own result is forgotten before a slow warehouse gives up.
+    done.pop();
+    done.push(Done::Paid { receipt });
+    Ok(amount)
 }
 
 /// Something that was begun and can be undone.
 enum Done {
     Reserved { item: String },
     Charged { payment: Sent },
+    Paid { receipt: Receipt },
 }
 
 impl Done {
@@ -187,6 +192,7 @@ impl Done {
             let undone = match &self {
                 Self::Reserved { item } => cx.object::<Stock>(item).release(cx.key()).await.or_terminal(),
                 Self::Charged { payment } => refund(cx, payment).await,
+                Self::Paid { receipt } => cx.service::<Payments>().refund(receipt.clone()).await.or_terminal(),
             };
             match undone {
                 Err(terminal) if terminal.is_cancelled() => {}
@@ -201,8 +207,8 @@ async fn refund(cx: &Flow, payment: &Sent) -> Result<(), Terminal> {
     let payment = payment.invocation_id().await?;
     match cx.attach::<Receipt>(payment).await {
         Ok(receipt) => cx.service::<Payments>().refund(receipt).await.or_terminal(),
-        Err(terminal) if terminal.is_cancelled() => Err(terminal),
-        // It was declined.
-        Err(_nothing_taken) => Ok(()),
+        Err(declined) if declined.code == DECLINED => Ok(()),
+        // Not known to have taken nothing: whoever looks at the order has to see it.
+        Err(terminal) => Err(terminal),
     }
 }

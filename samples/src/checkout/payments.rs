@@ -7,6 +7,9 @@ use std::path::PathBuf;
 
 use abide::prelude::*;
 
+/// Code of an error that says that nothing was charged.
+pub(super) const DECLINED: u16 = 402;
+
 /// Charges and refunds. Its handlers are private: only orders call them.
 #[service]
 pub struct Payments {
@@ -51,7 +54,7 @@ pub enum PaymentError {
 impl HandlerError for PaymentError {
     fn code(&self) -> u16 {
         match self {
-            Self::Declined { .. } => 402,
+            Self::Declined { .. } => DECLINED,
             Self::Terminal(terminal) => terminal.code,
         }
     }
@@ -83,8 +86,8 @@ impl Payments {
 
 #[handlers]
 impl Payments {
-    /// Takes money.
-    #[handler(private)]
+    /// Takes money. Its result outlives a long downtime: an order that is undone has to find it.
+    #[handler(private, retention = "30d")]
     async fn charge(&self, cx: &mut Flow, charge: Charge) -> Result<Receipt, PaymentError> {
         let Charge { order, amount } = charge;
         if amount > self.limit {

@@ -33,10 +33,18 @@
 pub use abide_sdk::*;
 
 #[cfg(feature = "server")]
+mod schedules;
+#[cfg(feature = "server")]
 mod server;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[cfg(feature = "server")]
+pub use abide_node::engine::EngineError;
+#[cfg(feature = "server")]
+pub use abide_node::schedule::{CatchUp, Overlap, Schedule, ScheduleChange, ScheduleDetails, When};
+#[cfg(feature = "server")]
+pub use schedules::Schedules;
 #[cfg(feature = "server")]
 pub use server::{Config, Running, Server, ServerBuilder, StartError};
 

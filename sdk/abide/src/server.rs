@@ -6,10 +6,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use abide_node::config::{Parsed, usage};
+use abide_node::schedule::Schedule;
 use abide_node::{Node, shutdown};
 use abide_sdk::service::Executable;
 use abide_sdk::{Client, Handlers, KeptHandlers, Registry, RegistryBuilder, Service};
 use tracing_subscriber::EnvFilter;
+
+use crate::schedules::Schedules;
 
 pub use abide_node::StartError;
 pub use abide_node::config::Config;
@@ -25,13 +28,14 @@ impl Server {
     /// A node without handlers yet.
     #[must_use]
     pub fn builder() -> ServerBuilder {
-        ServerBuilder { registry: Registry::builder(), config: Config::default(), hint: None }
+        ServerBuilder { registry: Registry::builder(), schedules: Vec::new(), config: Config::default(), hint: None }
     }
 }
 
 /// What a node is to run.
 pub struct ServerBuilder {
     registry: RegistryBuilder,
+    schedules: Vec<Schedule>,
     config: Config,
     hint: Option<Hint>,
 }
@@ -69,6 +73,16 @@ impl ServerBuilder {
         self
     }
 
+    /// Declares a schedule: the node sees to it at every start that it is there as described. One that is there already is not
+    /// touched, so that what it missed is made up for, and it stays paused if an operator paused it. One that is no longer
+    /// declared stays until it is deleted. A later one replaces an earlier one of the same name.
+    #[must_use]
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedules.retain(|known| known.name != schedule.name);
+        self.schedules.push(schedule);
+        self
+    }
+
     /// The settings; the default keeps its data in `./abide-data`. [`ServerBuilder::serve`] reads them from the command
     /// line and the environment instead.
     #[must_use]
@@ -89,9 +103,9 @@ impl ServerBuilder {
     /// # Errors
     /// [`StartError`].
     pub async fn start(self) -> Result<Running, StartError> {
-        let (config, registry) = (self.config, self.registry.build());
+        let Self { registry, schedules, config, .. } = self;
         // Opening databases blocks.
-        blocking(move || Node::start(&config, &registry)).await.map(Running)
+        blocking(move || Running::start(&config, &registry.build(), schedules)).await
     }
 
     /// The `main` of a program that is a node: reads flags, environment and file, prints one line per surface when it is
@@ -114,8 +128,8 @@ impl ServerBuilder {
             }
         };
         init_logging();
-        let running = match Node::start(&config, &self.registry.build()) {
-            Ok(node) => Running(node),
+        let running = match Running::start(&config, &self.registry.build(), self.schedules) {
+            Ok(running) => running,
             Err(error) => {
                 eprintln!("error: {error}");
                 return ExitCode::FAILURE;
@@ -149,10 +163,29 @@ impl ServerBuilder {
 pub struct Running(Node);
 
 impl Running {
+    /// Blocks.
+    fn start(config: &Config, registry: &Registry, schedules: Vec<Schedule>) -> Result<Self, StartError> {
+        let node = Node::start(config, registry)?;
+        for schedule in schedules {
+            let name = schedule.name.clone();
+            if let Err(source) = node.runtime().block_on(node.engine().schedules_declare(schedule)) {
+                node.stop();
+                return Err(StartError::Schedule { name, source });
+            }
+        }
+        Ok(Self(node))
+    }
+
     /// Typed clients inside the process, without HTTP.
     #[must_use]
     pub fn client(&self) -> Client {
         self.0.client()
+    }
+
+    /// The schedules of the node, those that were declared and all others.
+    #[must_use]
+    pub fn schedules(&self) -> Schedules {
+        Schedules::new(self.0.engine().clone())
     }
 
     /// Where requests are taken.

@@ -64,7 +64,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     }
 
     /// What is known of a schedule.
-    pub(super) fn schedule(&self, id: ScheduleId) -> Result<Option<ScheduleDetails>, Fatal> {
+    pub(crate) fn schedule(&self, id: ScheduleId) -> Result<Option<ScheduleDetails>, Fatal> {
         let partition = PartitionId::of(id.partition_key(), self.settings.partitions);
         let row = self.read(partition, self.view(partition).get::<Schedules>(&id))?;
         Ok(row.map(|row| ScheduleDetails { id, row }))

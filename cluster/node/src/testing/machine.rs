@@ -85,6 +85,13 @@ impl Machine {
         self.start();
     }
 
+    /// As [`Machine::crash`]; the other process starts after `span`. Only the clock tells it how long that was.
+    pub(super) fn crash_for(&mut self, span: Duration) {
+        self.lose("ordered by the test");
+        clock::skip(span);
+        self.start();
+    }
+
     /// Ends the process for good.
     pub(super) fn end(&mut self) {
         self.shared.set_engine(None);

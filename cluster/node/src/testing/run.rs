@@ -96,8 +96,8 @@ async fn live<T>(inner: &Inner, turns_max: u64, body: impl Future<Output = T>) -
             }
         }
         let mut machine = inner.machine.borrow_mut();
-        if inner.crash.take() {
-            machine.crash("ordered by the test");
+        if let Some(span) = inner.crash.take() {
+            machine.crash_for(span);
             for_handlers.ring();
         }
         if let Some(waker) = for_handlers.take(cx) {

@@ -1,7 +1,9 @@
-//! The client of a world: requests survive crashes, because they are repeated with an idempotency key.
+//! The client of a world: requests survive crashes, because they are repeated with an idempotency key. Runs of workflows,
+//! which have none, are found again by the id that their key gives them.
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use abide_model::command::{Access, Form};
 use abide_model::id::InvocationId;
@@ -20,9 +22,10 @@ pub(super) struct WorldTransport {
 }
 
 impl WorldTransport {
-    /// Gives the request a key unless it has one, or needs none because it only reads. Whether it was given one.
+    /// Gives the request a key unless it has one, needs none because it only reads, or can have none because it runs a
+    /// workflow. Whether it was given one.
     fn make_repeatable(&self, request: &mut OutgoingRequest) -> bool {
-        if request.idempotency_key.is_some() || self.is_read(request) {
+        if request.idempotency_key.is_some() || self.is_read(request) || self.workflow(request).is_some() {
             return false;
         }
         request.idempotency_key = Some(self.shared.next_key());
@@ -33,6 +36,39 @@ impl WorldTransport {
         let Ok((service, handler)) = self.registry.handler(&request.service, &request.handler) else { return false };
         let handler = &service.descriptor().handlers[handler];
         request.key.is_some() && handler.access == Access::Shared && handler.form == Form::Turn
+    }
+
+    /// The run that is asked for, when it is a workflow's.
+    fn workflow(&self, request: &OutgoingRequest) -> Option<InvocationId> {
+        let (service, handler) = self.registry.handler(&request.service, &request.handler).ok()?;
+        let key = request.key.as_ref()?;
+        let is_run = service.descriptor().handlers[handler].access == Access::Workflow;
+        is_run.then(|| InvocationId::workflow(&request.service, key))
+    }
+
+    /// Runs a workflow. A repetition would be told that it has run already, so it attaches, unless that was so before.
+    async fn run(&self, request: OutgoingRequest, run: InvocationId) -> Result<Bytes, TransportError> {
+        let known = self.is_known(run).await?;
+        let asked = AtomicBool::new(false);
+        let answer = self.ask(|transport| {
+            let request = request.clone();
+            if known || !asked.swap(true, Ordering::Relaxed) {
+                return transport.call(request);
+            }
+            Box::pin(async move {
+                transport.send(request).await?;
+                transport.attach(run).await
+            })
+        });
+        Ok(answer.await?.0)
+    }
+
+    async fn is_known(&self, id: InvocationId) -> Result<bool, TransportError> {
+        match self.ask(|transport| transport.output(id)).await {
+            Ok(_) | Err(TransportError::Failure(_)) => Ok(true),
+            Err(TransportError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Asks, again after every crash.
@@ -68,13 +104,21 @@ impl WorldTransport {
 
 impl Transport for WorldTransport {
     fn call(&self, mut request: OutgoingRequest) -> BoxFuture<'_, Result<Bytes, TransportError>> {
+        if let Some(run) = self.workflow(&request) {
+            return Box::pin(self.run(request, run));
+        }
         self.make_repeatable(&mut request);
         Box::pin(async move { Ok(self.ask(|transport| transport.call(request.clone())).await?.0) })
     }
 
     fn send(&self, mut request: OutgoingRequest) -> BoxFuture<'_, Result<Accepted, TransportError>> {
         let own = self.make_repeatable(&mut request);
+        let run = self.workflow(&request);
         Box::pin(async move {
+            let own = match run {
+                Some(run) => !self.is_known(run).await?,
+                None => own,
+            };
             let (accepted, repeated) = self.ask(|transport| transport.send(request.clone())).await?;
             // Only the repetition is known already; the test has sent it once.
             let status = if own && repeated { AcceptedStatus::Accepted } else { accepted.status };
