@@ -124,7 +124,6 @@ fn resolve<P: Port>(env: &Env<P>, caller: InvocationId, wish: Wish<'_>) -> Resul
             access: handler.access.into(),
             form: handler.form.into(),
             workflow: service.is_workflow(),
-            ..Target::default()
         }),
         input: wish.input,
         headers: wish.headers,
