@@ -52,7 +52,7 @@ async fn a_flow_finishes_on_the_code_that_it_began_with() {
     process.kill();
     let process = program.start();
     waits_for_code(&process, &id).await;
-    let shown = cli(&process).ok(&"invocations list --filter version=1");
+    let shown = cli(&process).ok("invocations list --filter version=1");
     assert_eq!(shown["invocations"][0]["id"], id.as_str(), "{shown}");
     assert_eq!(cli(&process).run(&format!("invocations output {id}")).code, 4);
     // New flows run on the new code meanwhile, on other keys.
@@ -167,7 +167,8 @@ async fn dead_letters_are_sent_again_when_the_handler_is_mended() {
     assert_eq!(redriven["succeeded"].as_array().unwrap().len(), 2, "{redriven}");
     let mut delivered = lines(&program, "mail", 2).await;
     delivered.sort();
-    let mut expected: Vec<_> = ["one", "three", "two"].into_iter().filter(|letter| input != format!("\"{letter}\"")).collect();
+    let mut expected: Vec<_> =
+        ["one", "three", "two"].into_iter().filter(|letter| input != format!("\"{letter}\"")).collect();
     expected.sort_unstable();
     assert_eq!(delivered, expected, "{input}");
     assert_eq!(cli.ok("deadletters list")["deadletters"], json!([]));

@@ -163,7 +163,7 @@ impl Clock {
     fn tick(&self, cx: &mut Turn) {
         let header = |name: &str| cx.headers().iter().find(|header| header.key == name).map(|header| &*header.value);
         let (schedule, at) = (header("x-abide-schedule"), header("x-abide-scheduled-at"));
-        let line = format!("{} {}", schedule.unwrap_or("nobody"), at.unwrap_or("never"));
+        let line = format!("{} {} {}", schedule.unwrap_or("nobody"), at.unwrap_or("never"), cx.id());
         ledger::write(&line).expect("the ledger can be written");
     }
 }
