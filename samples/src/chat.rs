@@ -84,8 +84,7 @@ impl Room {
             return Err(RoomError::NotAMember(say.from));
         }
         self.count += 1;
-        let message =
-            Message { room: cx.key().to_owned(), number: self.count, from: say.from.clone(), text: say.text };
+        let message = Message { room: cx.key().to_owned(), number: self.count, from: say.from.clone(), text: say.text };
         for member in self.members.iter().filter(|member| **member != say.from) {
             cx.object::<Inbox>(member).hear(message.clone()).send();
         }
