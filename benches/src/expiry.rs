@@ -33,6 +33,9 @@ pub struct Args {
     /// Requests under way at a time.
     #[arg(long, default_value_t = 256)]
     outstanding: u64,
+    /// Settings of the node, behind `--`, such as `-- --storage.overlay_bytes 16MiB`.
+    #[arg(last = true)]
+    node: Vec<String>,
 }
 
 /// Runs the measurement and prints a JSON object.
@@ -42,7 +45,9 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<String> {
     let folder = tempfile::tempdir()?;
     let data = folder.path().join("data");
-    let flags = crate::node::flags(&data, 8, &["--retention.completed".into(), format!("{}s", args.retention)]);
+    let mut more = vec!["--retention.completed".into(), format!("{}s", args.retention)];
+    more.extend(args.node);
+    let flags = crate::node::flags(&data, 8, &more);
     let parsed = Config::parse(flags.into_iter().map(Into::into), std::iter::empty())?;
     let Parsed::Run(config) = parsed else { bail!("the flags ask for something else than a run") };
     let running = app::bind(abide::Server::builder()).config(*config).start().await?;

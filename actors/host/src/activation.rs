@@ -248,9 +248,9 @@ impl<P: Port> Activation<P> {
         match &self.phase {
             Phase::Away if self.retry.is_some() => self.load(now),
             Phase::Loading { since } if now.duration_since(*since) >= self.env.settings.load_timeout => {
-                // A node that leads the partition always answers. A new leader says again what is to be done.
-                self.phase = Phase::Away;
-                self.due = None;
+                // Those who wait for an answer are not kept waiting longer. What is due or queued stays: the state comes
+                // when the driver, which may be waiting for the disk, goes on.
+                self.phase = Phase::Loading { since: now };
                 self.refuse_waiting(&Refusal::Overloaded);
             }
             Phase::Ready(_) => self.run_queue(now),

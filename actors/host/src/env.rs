@@ -138,7 +138,7 @@ impl<P: Port> Env<P> {
     pub(crate) fn code(&self, name: &str, handler: &str, pinned: Option<&str>) -> Result<&Rc<Service>, Fault> {
         let current = self.service(name);
         let found = match pinned {
-            None => return current.ok_or_else(|| Fault::mismatch(not_registered(name, handler))),
+            None => return current.ok_or_else(|| Fault::missing(not_registered(name, handler))),
             Some(version) => current
                 .filter(|current| current.version() == version)
                 .or_else(|| self.kept.get(&(name.to_owned(), version.to_owned()))),
@@ -156,6 +156,15 @@ impl<P: Port> Env<P> {
         let own = handler.and_then(|(service, handler)| service.options(handler).retry.as_ref());
         let policy = own.unwrap_or(&self.settings.retry);
         policy.after(failures.max(1), self.random.fraction())
+    }
+
+    /// What follows `fault`: the handler's policy, or another look later when there is no code to run.
+    pub(crate) fn next_after(&self, fault: &Fault, handler: Option<(&Service, usize)>, failures: u32) -> Next {
+        if fault.is_uncounted() {
+            let wait = self.settings.code_wait.as_millis();
+            return Next::RetryAfter(u64::try_from(wait).unwrap_or(u64::MAX));
+        }
+        self.next(handler, failures)
     }
 
     /// Hands an order over.

@@ -32,7 +32,7 @@ pub enum HostEvent {
         /// Whether the mailbox is longer than `queue`.
         more: bool,
     },
-    /// An exclusive invocation took its place in a mailbox; committed, in mailbox order.
+    /// An exclusive invocation took its place in a mailbox, behind all of its class; committed.
     Enqueued {
         /// Whose mailbox.
         object: ObjectId,

@@ -179,7 +179,7 @@ fn begin<P: Port>(env: &Env<P>, start: StartAttempt) -> Result<Guarded<Attempt>,
     let StartAttempt { work, failures, journal, fields, version, .. } = start;
     let target = work.target;
     let service = env.code(&target.service, &target.handler, version.as_deref())?;
-    let handler = service.resolve(&target).map_err(Fault::mismatch)?;
+    let handler = service.resolve(&target).map_err(Fault::missing)?;
     let shared = target.access() == Access::Shared;
     let clock = Rc::clone(&env.clock);
     let start = AttemptStart { id: work.id, key: target.key, shared, fields, journal, failures, clock };

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use abide_model::command::{Access, FlowMessage, Invoke, Target};
+use abide_model::command::{Access, FlowMessage, Invoke, Priority, Target};
 use abide_model::id::{InvocationId, Millis, PartitionKey};
+use abide_model::limits;
 use abide_model::protocol::{Call, Code, Failure, Header, OneWayCall, RawMessage};
 use abide_sdk::service::{HandlerDescriptor, Kind};
 use abide_sdk::turn::OutgoingSend;
@@ -108,8 +109,10 @@ fn resolve<P: Port>(env: &Env<P>, caller: InvocationId, wish: Wish<'_>) -> Resul
         }
         (Kind::Service, _) => None,
     };
+    check_lengths(&wish, key.as_deref())?;
     let id = id(env, &wish, handler, key.as_deref())?;
     let options = service.options(number);
+    let priority = Priority::of_headers(&wish.headers).map_err(|error| invalid(&error.to_string()))?;
     let default = match handler.access {
         Access::Workflow => env.settings.workflow_retention_ms,
         _ if wish.attachable || wish.idempotency_key.is_some() => env.settings.retention_ms,
@@ -124,7 +127,7 @@ fn resolve<P: Port>(env: &Env<P>, caller: InvocationId, wish: Wish<'_>) -> Resul
             access: handler.access.into(),
             form: handler.form.into(),
             workflow: service.is_workflow(),
-            ..Target::default()
+            priority: priority.or(options.priority).unwrap_or_default().into(),
         }),
         input: wish.input,
         headers: wish.headers,
@@ -137,6 +140,24 @@ fn resolve<P: Port>(env: &Env<P>, caller: InvocationId, wish: Wish<'_>) -> Resul
         one_way: wish.one_way,
         ..Invoke::default()
     })
+}
+
+/// What is too long is the sender's failure, before anything of it is committed.
+fn check_lengths(wish: &Wish<'_>, key: Option<&str>) -> Result<(), Failure> {
+    let too_long = |what: &str, most: usize| {
+        let (service, handler) = (wish.service, wish.handler);
+        Err(Failure::new(413, format!("{what} for {service}/{handler} is longer than {most} bytes")))
+    };
+    if key.is_some_and(|key| key.len() > limits::KEY_BYTES_MAX) {
+        return too_long("the key", limits::KEY_BYTES_MAX);
+    }
+    if wish.idempotency_key.as_ref().is_some_and(|given| given.len() > limits::IDEMPOTENCY_KEY_BYTES_MAX) {
+        return too_long("the idempotency key", limits::IDEMPOTENCY_KEY_BYTES_MAX);
+    }
+    if wish.input.len() > limits::BODY_BYTES_MAX {
+        return too_long("the argument", limits::BODY_BYTES_MAX);
+    }
+    Ok(())
 }
 
 /// The id of an invocation: given by what it runs when that can run only once, by its idempotency key, or fresh.

@@ -85,7 +85,7 @@ pub(crate) fn start<P: Port>(env: &Rc<Env<P>>, start: StartAttempt) {
     };
     let ended = match &resolved {
         Ok((service, handler)) => run(env, service, *handler, &fields, &Request::of_work(&work)),
-        Err(failure) => Err(Fault::mismatch(failure.clone())),
+        Err(failure) => Err(Fault::missing(failure.clone())),
     };
     let body = match ended {
         Ok(end) => Body::Turn(end.record(work.id, work.life, None)),
@@ -97,10 +97,10 @@ pub(crate) fn start<P: Port>(env: &Rc<Env<P>>, start: StartAttempt) {
                 accept: None,
                 term,
                 attempt,
+                next: Some(env.next_after(&fault, handler, failures + 1)),
+                uncounted: fault.is_uncounted(),
                 failure: Some(fault.failure),
-                next: Some(env.next(handler, failures + 1)),
                 life: work.life,
-                uncounted: false,
             })
         }
     };

@@ -25,8 +25,8 @@ pub struct HostSettings {
     /// Most queued invocations of one object that are kept in memory; further ones are loaded again when it is their
     /// turn. At least 1. Default 256.
     pub mirror: usize,
-    /// After this long without an answer, the loading of an object's state is given up and the calls that wait for it
-    /// are refused: the node does not lead its partition any more. Default 10 s.
+    /// After this long without an answer to the loading of an object's state, the calls that wait for it
+    /// are refused: the driver waits for the disk, or does not lead any more. Default 10 s.
     pub load_timeout: Duration,
     /// Longest wait for a thread to end when the host is stopped; one whose handler blocks longer is left behind.
     /// Default 5 s.

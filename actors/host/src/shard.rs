@@ -31,6 +31,9 @@ use crate::turn::Fault;
 /// Most inputs that are taken before objects and flows get their turn.
 const BATCH: usize = 256;
 
+/// How long no object is asked to go after nearly all of them had something to do.
+const CROWDED_TIME: Duration = Duration::from_millis(100);
+
 /// What a handler thread is told.
 pub(crate) enum Inbound {
     Call(Box<DirectCall>),
@@ -48,6 +51,8 @@ pub(crate) struct Shard<P: Port> {
     /// By service, then by key.
     objects: HashMap<String, HashMap<String, Object<P>>>,
     live: usize,
+    /// Until then it is of no use to look for objects that may go.
+    crowded_until: Option<Instant>,
     /// Whether the next sweep is planned: only while an object is in memory, so that an idle shard sleeps.
     sweeping: bool,
     flows: Flows<P>,
@@ -71,7 +76,7 @@ impl<P: Port> Shard<P> {
         let env = Rc::new(env);
         let flows = Flows::new(Rc::clone(&env));
         let (inputs, objects) = (Some(inputs), HashMap::new());
-        Self { env, inputs, queued, objects, live: 0, sweeping: false, flows, _running: running }
+        Self { env, inputs, queued, objects, live: 0, crowded_until: None, sweeping: false, flows, _running: running }
     }
 
     fn call(&mut self, call: Box<DirectCall>) {
@@ -181,7 +186,7 @@ impl<P: Port> Shard<P> {
 
     /// Reports an attempt of a turn whose object is not bound on this node.
     fn fail_unregistered(&self, work: &Work, start: Option<&StartAttempt>) {
-        let fault = Fault::mismatch(not_registered(&work.target.service, &work.target.handler));
+        let fault = Fault::missing(not_registered(&work.target.service, &work.target.handler));
         self.env.metrics.attempt_failed(fault.kind);
         let failures = start.map_or(work.failures, |start| start.failures) + 1;
         let body = Body::AttemptFailed(AttemptFailed {
@@ -189,10 +194,10 @@ impl<P: Port> Shard<P> {
             accept: None,
             term: start.map_or(0, |start| start.term),
             attempt: start.map_or(0, |start| start.attempt),
+            next: Some(self.env.next_after(&fault, None, failures)),
+            uncounted: fault.is_uncounted(),
             failure: Some(fault.failure),
-            next: Some(self.env.next(None, failures)),
             life: work.life,
-            uncounted: false,
         });
         let key = work.target.key.as_deref().unwrap_or_default();
         let partition = self.env.partition_of(key);
@@ -238,8 +243,16 @@ impl<P: Port> Shard<P> {
         if self.live < settings.objects && self.env.memory.get() < settings.object_bytes {
             return;
         }
+        let now = Instant::now();
+        if self.crowded_until.is_some_and(|until| now < until) {
+            return;
+        }
         let all = self.objects.values().flat_map(HashMap::values);
         let mut idle: Vec<_> = all.filter_map(|object| object.inbox.idle_since()).collect();
+        if idle.len() < self.live / 8 {
+            // Nearly all have something to do: looking again at once would find no more.
+            self.crowded_until = Some(now + CROWDED_TIME);
+        }
         if idle.is_empty() {
             return;
         }

@@ -85,6 +85,11 @@ impl Fault {
         Self { kind: FailureKind::NoCode, failure: coded(NO_CODE, text) }
     }
 
+    /// What is to run is not bound in this build, or is of another kind than when it was accepted.
+    pub(crate) fn missing(failure: Failure) -> Self {
+        Self { kind: FailureKind::NoCode, failure }
+    }
+
     /// Whether no code ran: such an attempt says nothing about the handler.
     pub(crate) fn is_uncounted(&self) -> bool {
         self.kind == FailureKind::NoCode

@@ -56,6 +56,7 @@
 //! ```
 
 pub mod command;
+mod floors;
 mod rule;
 mod txn;
 
@@ -70,6 +71,7 @@ use abide_model::id::{Millis, PartitionId};
 use abide_model::table::AppliedRow;
 use abide_model::view::{ReadError, View, Write};
 
+use floors::Floors;
 use txn::Txn;
 
 /// What applying a command changes and causes. Writes first, then effects, and both in order.
@@ -89,14 +91,17 @@ pub struct Machine {
     log_time: Millis,
     leader_term: u64,
     lives: u64,
+    forgotten_version: u64,
+    floors: Floors,
 }
 
 impl Machine {
     /// The machine of `partition` out of `partitions`, as it was after the entry that `applied` speaks of.
     #[must_use]
     pub fn new(partition: PartitionId, partitions: u32, applied: &AppliedRow) -> Self {
-        let AppliedRow { log_time, leader_term, lives, .. } = *applied;
-        Self { partition, partitions, log_time: Millis(log_time), leader_term, lives }
+        let AppliedRow { log_time, leader_term, lives, forgotten_version, .. } = *applied;
+        let (log_time, floors) = (Millis(log_time), Floors::default());
+        Self { partition, partitions, log_time, leader_term, lives, forgotten_version, floors }
     }
 
     /// The time of the log: the running maximum of the leaders' clocks at proposal.
@@ -118,6 +123,18 @@ impl Machine {
         self.lives
     }
 
+    /// The highest version of a state that was forgotten; to be persisted with what is applied.
+    #[must_use]
+    pub fn forgotten_version(&self) -> u64 {
+        self.forgotten_version
+    }
+
+    /// No timer is due before this; looks for due ones begin here.
+    #[must_use]
+    pub fn timers_from(&self) -> Millis {
+        self.floors.get::<abide_model::table::Timers>()
+    }
+
     /// Moves log time to `proposed_at` unless it is there already. Called once per entry, before its commands.
     pub fn advance_time(&mut self, proposed_at: Millis) {
         self.log_time = self.log_time.max(proposed_at);
@@ -137,8 +154,6 @@ impl Machine {
         let mut txn = Txn::new(view, self);
         command::apply(&mut txn, command)?;
         rule::route::settle(&mut txn)?;
-        let (transition, lives) = txn.finish();
-        self.lives = lives;
-        Ok(transition)
+        Ok(txn.finish(self))
     }
 }

@@ -1,6 +1,7 @@
 //! Properties of the machine as a whole.
 
 mod arbitrary;
+mod edges;
 mod lives;
 mod network;
 mod repeat;

@@ -10,6 +10,7 @@ use abide_model::id::{Millis, PartitionId};
 use abide_model::table::Table;
 use abide_model::view::{ReadError, View, Write, WriteOp};
 
+use crate::floors::Floors;
 use crate::{Machine, Transition};
 
 /// Rows of a table with their keys.
@@ -22,6 +23,8 @@ pub(crate) struct Txn<'v, V> {
     now: Millis,
     leader_term: u64,
     lives: u64,
+    forgotten_version: u64,
+    pub(crate) floors: Floors,
     writes: BTreeMap<Box<[u8]>, WriteOp>,
     effects: Vec<Effect>,
     /// Messages to this very partition, handled before the command ends.
@@ -37,6 +40,8 @@ impl<'v, V: View> Txn<'v, V> {
             now: machine.log_time,
             leader_term: machine.leader_term,
             lives: machine.lives,
+            forgotten_version: machine.forgotten_version,
+            floors: machine.floors,
             writes: BTreeMap::new(),
             effects: Vec::new(),
             local: VecDeque::new(),
@@ -55,6 +60,16 @@ impl<'v, V: View> Txn<'v, V> {
     pub(crate) fn next_life(&mut self) -> u64 {
         self.lives += 1;
         self.lives
+    }
+
+    /// A state with this version is forgotten.
+    pub(crate) fn forget_version(&mut self, version: u64) {
+        self.forgotten_version = self.forgotten_version.max(version);
+    }
+
+    /// A version above `version` and above all that were forgotten.
+    pub(crate) fn version_above(&self, version: u64) -> u64 {
+        version.max(self.forgotten_version) + 1
     }
 
     pub(crate) fn partition(&self) -> PartitionId {
@@ -81,7 +96,9 @@ impl<'v, V: View> Txn<'v, V> {
     /// Sets a row that may exist.
     pub(crate) fn put<T: Table>(&mut self, key: &T::Key, value: &T::Value) {
         let value = T::encode_value(value);
-        match self.writes.entry(T::encode_key(key)) {
+        let key = T::encode_key(key);
+        self.floors.note(&key);
+        match self.writes.entry(key) {
             Entry::Occupied(mut slot) => {
                 let op = slot.get_mut();
                 *op = if matches!(op, WriteOp::Insert(_)) { WriteOp::Insert(value) } else { WriteOp::Put(value) };
@@ -95,13 +112,26 @@ impl<'v, V: View> Txn<'v, V> {
     /// Sets a row that is known not to exist.
     pub(crate) fn insert<T: Table>(&mut self, key: &T::Key, value: &T::Value) {
         let value = T::encode_value(value);
-        match self.writes.entry(T::encode_key(key)) {
+        let key = T::encode_key(key);
+        self.floors.note(&key);
+        match self.writes.entry(key) {
             // Deleted earlier in this command: layers below still hold it.
             Entry::Occupied(mut slot) => {
                 slot.insert(WriteOp::Put(value));
             }
             Entry::Vacant(slot) => {
                 slot.insert(WriteOp::Insert(value));
+            }
+        }
+    }
+
+    /// Lowers the floor of `T` to what this command has written there.
+    pub(crate) fn note_written<T: Table>(&mut self) {
+        let (from, to) = T::whole();
+        let range = (std::ops::Bound::Included(&*from), std::ops::Bound::Excluded(&*to));
+        for (key, op) in self.writes.range::<[u8], _>(range) {
+            if !matches!(op, WriteOp::Delete) {
+                self.floors.note(key);
             }
         }
     }
@@ -160,9 +190,12 @@ impl<'v, V: View> Txn<'v, V> {
         keys.iter().take(limit).map(|key| T::decode_key(key)).collect()
     }
 
-    /// What the command does, and the last life it gave out.
-    pub(crate) fn finish(self) -> (Transition, u64) {
+    /// What the command does; `machine` keeps what it remembers.
+    pub(crate) fn finish(self, machine: &mut Machine) -> Transition {
+        machine.lives = self.lives;
+        machine.forgotten_version = self.forgotten_version;
+        machine.floors = self.floors;
         let writes = self.writes.into_iter().map(|(key, op)| Write { key, op }).collect();
-        (Transition { writes, effects: self.effects }, self.lives)
+        Transition { writes, effects: self.effects }
     }
 }

@@ -11,9 +11,9 @@ use crate::table::{JournalRow, ScheduleRow};
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// An exclusive invocation took its place in a mailbox: turns may be run in this order, flows wait for
-    /// [`Effect::Start`]. Said again of a turn that comes to the front by something other than a turn's record, and by a
-    /// new leader. One that rests at the front ([`Effect::Rested`] follows) waits for its Start.
+    /// An exclusive invocation took its place in a mailbox, behind all of its class: turns may be run in this order, flows
+    /// wait for [`Effect::Start`]. Said again of a turn that gets the key by something other than a turn's record, of one
+    /// that failed before its place had come, and by a new leader. One that rests at the front ([`Effect::Rested`] follows) waits for its Start.
     Enqueued {
         /// Whose mailbox.
         object: ObjectId,
@@ -48,7 +48,7 @@ pub enum Effect {
     /// With an object, the invocation has left its mailbox without a turn's record, and what an activation made of it is
     /// void, even if its record is still on the way: that record will change nothing and nothing more is said of it.
     /// Answers that were given on such a state may not go out. The same holds for a workflow's run that is over, and for
-    /// an edit, whether it had queued or not.
+    /// an edit, whether it had queued or not; and for a turn that the host ran ahead in vain, which is still queued.
     Abort {
         /// Of which invocation.
         invocation: InvocationId,

@@ -12,7 +12,9 @@ pub const NAME_BYTES_MAX: usize = 256;
 pub const STATE_VALUE_BYTES_MAX: usize = 4 << 20;
 /// Most entries of one journal.
 pub const JOURNAL_ENTRIES_MAX: u32 = 10_000;
-/// Most queued exclusive invocations of one object.
+/// Entries that a journal keeps free for its own flow: signals from outside are refused before.
+pub const JOURNAL_ENTRIES_FOR_FLOW: u32 = 1_000;
+/// Most queued exclusive invocations of one object, of all classes together: a class has no share of its own.
 pub const MAILBOX_MAX: u64 = 100_000;
 /// Most messages that one turn may send.
 pub const SENDS_PER_TURN_MAX: usize = 1_000;
@@ -63,4 +65,5 @@ pub const FAILURE_MESSAGE_BYTES_MAX: usize = 16 << 10;
 
 // A maximal body with its headers still has to fit one raft message with room to spare.
 const _: () = assert!(BODY_BYTES_MAX + HEADER_BYTES_MAX < 16 << 20);
+const _: () = assert!(JOURNAL_ENTRIES_FOR_FLOW < JOURNAL_ENTRIES_MAX);
 const _: () = assert!(KEY_BYTES_MAX + 2 * NAME_BYTES_MAX < 60_000);

@@ -12,7 +12,7 @@
 //! | 04 | [`Journals`] | invocation, index u32 | a journal entry |
 //! | 05 | [`Objects`] | service, key | version of the state, bounds of the mailbox |
 //! | 06 | [`States`] | service, key, field | the value of a field |
-//! | 07 | [`Mailboxes`] | service, key, seq u64 | an exclusive invocation in its order |
+//! | 07 | [`Mailboxes`] | service, key, seq u64 | an exclusive invocation of normal priority in its order |
 //! | 08 | [`Timers`] | due u64, kind u8, invocation, completion u32 | – |
 //! | 09 | [`Outbox`] | target partition u32, seq u64 | a message for that partition |
 //! | 0A | [`Sequences`] | direction u8, partition u32 | last sequence number |
@@ -23,6 +23,7 @@
 //! | 0F | [`Letters`] | service, seq u64 | a dead letter |
 //! | 10 | [`LetterBounds`] | service | bounds of its dead letters |
 //! | 11 | [`Schedules`] | schedule | a schedule |
+//! | 12 | [`Lanes`] | service, key, class u8, seq u64 | an exclusive invocation of another priority in its order |
 
 pub mod key;
 mod row;
@@ -31,7 +32,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::codec;
-use crate::command::Parcel;
+use crate::command::{Parcel, Priority};
 use crate::id::{InvocationId, Millis, ObjectId, PartitionId, ScheduleId};
 use crate::view::ReadError;
 pub use row::*;
@@ -143,7 +144,8 @@ table! {
     |parts| { Some((ObjectId { service: parts.text()?, key: parts.text()? }, parts.text()?)) }
 }
 table! {
-    /// Queued and running exclusive invocations; the first one is (or is about to be) running.
+    /// Queued and running exclusive invocations of normal priority, in order. Which one of all lanes holds the key is
+    /// said by [`ObjectRow::holder`].
     Mailboxes, 0x07, "mailboxes", (ObjectId, u64) => MailboxRow,
     |key, out| { out.text(&key.0.service); out.text(&key.0.key); out.u64(key.1); },
     |parts| { Some((ObjectId { service: parts.text()?, key: parts.text()? }, parts.u64()?)) }
@@ -231,6 +233,27 @@ table! {
     Schedules, 0x11, "schedules", ScheduleId => ScheduleRow,
     |key, out| { out.invocation(key.as_invocation()); },
     |parts| { parts.invocation().map(ScheduleId::from_invocation) }
+}
+
+table! {
+    /// Queued and running exclusive invocations of other than normal priority, in order. The class byte is the number of
+    /// the [`Priority`].
+    Lanes, 0x12, "lanes", (ObjectId, Priority, u64) => MailboxRow,
+    |key, out| {
+        out.text(&key.0.service);
+        out.text(&key.0.key);
+        out.u8(match key.1 {
+            Priority::Normal => 0,
+            Priority::High => 1,
+            Priority::Low => 2,
+        });
+        out.u64(key.2);
+    },
+    |parts| {
+        let object = ObjectId { service: parts.text()?, key: parts.text()? };
+        let class = Priority::try_from(i32::from(parts.u8()?)).ok()?;
+        Some((object, class, parts.u64()?))
+    }
 }
 
 /// When something is forgotten, and what.

@@ -92,13 +92,17 @@ pub struct Handlers {
     /// A waiting flow leaves memory after this time. Default 30 s.
     #[serde(with = "units::duration")]
     pub suspend_after: Duration,
+    /// Most objects in memory on all threads together; beyond, idle ones leave it before their time. Default 20,000.
+    pub objects: u32,
+    /// Most bytes of state of objects in memory; as `objects`. Default 64 MiB.
+    pub object_bytes: ByteSize,
 }
 
 /// The databases.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Storage {
-    /// Applied changes of all partitions that are kept in memory before they are written in bulk. Default 32 MiB, at
+    /// Applied changes of all partitions that are kept in memory before they are written in bulk. Default 16 MiB, at
     /// least 1 MiB.
     pub overlay_bytes: ByteSize,
     /// Applied changes are written in bulk at least this often. Default 10 s.
@@ -160,13 +164,19 @@ impl Default for Limits {
 
 impl Default for Handlers {
     fn default() -> Self {
-        Self { threads: 1, idle: Duration::from_secs(60), suspend_after: Duration::from_secs(30) }
+        Self {
+            threads: 1,
+            idle: Duration::from_secs(60),
+            suspend_after: Duration::from_secs(30),
+            objects: 20_000,
+            object_bytes: ByteSize::mib(64),
+        }
     }
 }
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { overlay_bytes: ByteSize::mib(32), checkpoint_interval: Duration::from_secs(10) }
+        Self { overlay_bytes: ByteSize::mib(16), checkpoint_interval: Duration::from_secs(10) }
     }
 }
 
@@ -248,6 +258,8 @@ impl Config {
         check((1..=256).contains(&self.handlers.threads), "handlers.threads", "must be between 1 and 256");
         check(!self.handlers.idle.is_zero(), "handlers.idle", "must be longer than 0s");
         check(!self.handlers.suspend_after.is_zero(), "handlers.suspend_after", "must be longer than 0s");
+        check(self.handlers.objects > 0, "handlers.objects", "must be at least 1");
+        check(self.handlers.object_bytes.0 > 0, "handlers.object_bytes", "must be at least 1 B");
         check(self.storage.overlay_bytes >= ByteSize::mib(1), "storage.overlay_bytes", "must be at least 1 MiB");
         check(!self.storage.checkpoint_interval.is_zero(), "storage.checkpoint_interval", "must be longer than 0s");
         for (key, retention) in [

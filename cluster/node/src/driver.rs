@@ -456,7 +456,8 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             self.metrics.set_apply_lag(id, stats.committed - stats.applied);
             self.metrics.set_overlay_bytes(id, stats.overlay_bytes as u64);
             self.metrics.set_outbox(id, stats.unacknowledged);
-            self.metrics.set_timers_due(id, load::timers_due(partition.view(), clock::now()));
+            self.metrics.set_timers_due(id, load::timers_due(partition.view(), stats.timers_from, clock::now()));
+            self.metrics.set_letters(id, load::letters(partition.view()));
         }
     }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use abide_host::{Completion, DirectCall, HostHandle, Refusal};
-use abide_model::command::{Access, Body, Form, Invoke, LetterOrder, Signal, StateEdit, Target};
+use abide_model::command::{Access, Body, Form, Invoke, LetterOrder, Priority, Signal, StateEdit, Target};
 use abide_model::effect::Answer;
 use abide_model::error::{self, ErrorCode};
 use abide_model::id::{InvocationId, Millis, ObjectId, PartitionId, PartitionKey};
@@ -398,6 +398,9 @@ impl Engine {
                 "`{service}/{handler}` takes no idempotency key: a workflow runs once per key"
             )));
         }
+        let options = descriptor.options_of(index);
+        let wished = Priority::of_headers(&headers).map_err(|error| EngineError::invalid(error.to_string()))?;
+        let priority = wished.or(options.priority).unwrap_or_default();
         let admitted = self.0.limiter.admit(&service, index, key.as_deref(), self.clock());
         admitted.map_err(|retry_after| Refusal::RateLimited { retry_after })?;
         let id = match (run_of, &idempotency_key, &key) {
@@ -406,13 +409,15 @@ impl Engine {
             (_, None, Some(key)) => self.fresh(PartitionKey::of(key)),
             (_, None, None) => self.fresh(PartitionKey(random::u64())),
         };
-        let options = descriptor.options_of(index);
         let retention = self.0.retention;
         let default_ms = if run_of.is_some() { retention.workflow_ms } else { retention.completed_ms };
         let keeps_result = one_way || run_of.is_some() || idempotency_key.is_some();
         let invoke = Invoke {
             id: Bytes::copy_from_slice(&id.to_bytes()),
-            target: Some(target(descriptor, &handler, key, described.access, described.form)),
+            target: Some(Target {
+                priority: priority as i32,
+                ..target(descriptor, &handler, key, described.access, described.form)
+            }),
             input,
             headers,
             execute_at: execute_at.map_or(0, |at| at.0),
@@ -436,6 +441,7 @@ fn target(descriptor: &ServiceDescriptor, handler: &str, key: Option<String>, ac
         access: access as i32,
         form: form as i32,
         workflow: descriptor.kind == Kind::Workflow,
+        ..Target::default()
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use abide_host::port::{Completion, Refusal};
-use abide_model::command::Outcome;
+use abide_model::command::{Outcome, Priority};
 use abide_model::effect::Answer as Verdict;
 use abide_model::id::{AwakeableId, InvocationId, Millis};
 use abide_model::limits;
@@ -39,7 +39,7 @@ use crate::backend::Requests;
 use crate::config;
 use crate::date::rfc3339;
 use crate::delay;
-use crate::engine::{Engine, InvokeRequest};
+use crate::engine::{Engine, EngineError, InvokeRequest};
 use crate::health::{Health, Phase};
 use crate::listener::{self, Drained, IDLE_TIME, Listener};
 use crate::metrics::{DoorMetrics, HandlerMetrics, Rejections};
@@ -247,10 +247,11 @@ impl<E: Requests> Front<E> {
         request::check_key(invoke.key.as_deref())?;
         invoke.idempotency_key = request::idempotency_key(&head.headers)?;
         invoke.execute_at = self.start(head.uri.query().unwrap_or_default(), send)?;
+        invoke.headers = request::handler_headers(head);
+        Priority::of_headers(&invoke.headers).map_err(|error| EngineError::Invalid { reason: error.to_string() })?;
         let content_type = request::check_content_type(&head.headers)?;
         invoke.input = self.bodies.read(body).await?;
         content_type.check(&invoke.input)?;
-        invoke.headers = request::handler_headers(head);
         Ok(())
     }
 

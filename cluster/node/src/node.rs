@@ -264,11 +264,15 @@ fn open_data(config: &Config) -> Result<DataDir, StartError> {
 
 fn host_settings(config: &Config, partitions: u32) -> HostSettings {
     let retention = Retention::from(&config.retention);
+    let threads = config.handlers.threads as usize;
     HostSettings {
         partitions,
-        threads: config.handlers.threads as usize,
+        threads,
         idle: config.handlers.idle,
         suspend_after: config.handlers.suspend_after,
+        // Threads share nothing, so each gets its part.
+        objects: (config.handlers.objects as usize).div_ceil(threads),
+        object_bytes: config.handlers.object_bytes.bytes().div_ceil(threads),
         mailbox: config.limits.outstanding as usize,
         retention_ms: retention.completed_ms,
         workflow_retention_ms: retention.workflow_ms,

@@ -90,6 +90,8 @@ pub struct Stats {
     pub state_hash: u64,
     /// Log time.
     pub log_time: Millis,
+    /// No timer is due before this.
+    pub timers_from: Millis,
     /// Bytes in the overlay.
     pub overlay_bytes: usize,
     /// Commands that wait for their entry.

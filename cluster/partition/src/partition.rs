@@ -197,6 +197,7 @@ impl<S: StateStore> Partition<S> {
             applied: self.applied.index,
             state_hash: self.applied.state_hash,
             log_time: self.machine.log_time(),
+            timers_from: self.machine.timers_from(),
             overlay_bytes: self.overlay.bytes(),
             pending: self.pending.len(),
             unacknowledged: self.shipping.unacknowledged(),
@@ -389,6 +390,7 @@ impl<S: StateStore> Partition<S> {
         self.applied.log_time = self.machine.log_time().0;
         self.applied.leader_term = self.machine.leader_term();
         self.applied.lives = self.machine.lives();
+        self.applied.forgotten_version = self.machine.forgotten_version();
         self.applied.state_hash = hash.digest();
         self.overlay.apply(vec![Write {
             key: Applied::encode_key(&()),

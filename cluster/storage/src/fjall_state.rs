@@ -22,11 +22,11 @@ const STORE: &str = "state";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FjallStateSettings {
-    /// Size at which the table in memory goes to disk, in bytes. Default 16 MiB. Takes effect when the store is created.
+    /// Size at which the table in memory goes to disk, in bytes. Default 8 MiB. Takes effect when the store is created.
     pub memtable_bytes: u64,
     /// Total size of the journals at which the engine starts to shorten them, in bytes; at least 64 MiB. Default 128 MiB.
     pub journal_bytes_max: u64,
-    /// Size of the cache for blocks read from disk, in bytes. Default 64 MiB.
+    /// Size of the cache for blocks read from disk, in bytes. Default 24 MiB.
     pub cache_bytes: u64,
     /// Threads that write tables and merge them. Default 2: one never has to wait for a merge.
     pub workers: usize,
@@ -34,7 +34,7 @@ pub struct FjallStateSettings {
 
 impl Default for FjallStateSettings {
     fn default() -> Self {
-        Self { memtable_bytes: 16 << 20, journal_bytes_max: 128 << 20, cache_bytes: 64 << 20, workers: 2 }
+        Self { memtable_bytes: 8 << 20, journal_bytes_max: 128 << 20, cache_bytes: 24 << 20, workers: 2 }
     }
 }
 

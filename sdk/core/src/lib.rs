@@ -69,6 +69,7 @@ mod state;
 mod wire;
 
 pub use abide_macros::{handlers, object, service, workflow};
+pub use abide_model::command::Priority;
 pub use client::{Client, Transport, TransportError};
 pub use entity::{Entity, Executor, Handlers, KeptHandlers, Keyed, Object, Service, Workflow};
 pub use error::{CODE_METADATA, CallError, ERROR_METADATA, HandlerError, NoError, OrTerminal, StepError, Terminal};
@@ -99,6 +100,7 @@ pub mod prelude {
 
     pub use crate::client::Client;
     pub use crate::{
-        CallError, Either, Exhausted, Flow, HandlerError, OrTerminal, Read, RetryPolicy, StepError, Terminal, Turn,
+        CallError, Either, Exhausted, Flow, HandlerError, OrTerminal, Priority, Read, RetryPolicy, StepError, Terminal,
+        Turn,
     };
 }

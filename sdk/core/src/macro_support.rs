@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-pub use abide_model::command::{Access, Form};
+pub use abide_model::command::{Access, Form, Priority};
 use abide_model::protocol::Failure;
 pub use bytes::Bytes;
 pub use serde;

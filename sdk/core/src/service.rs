@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use abide_model::command::{Access, Form};
+use abide_model::command::{Access, Form, Priority};
 use abide_model::protocol::Failure;
 use bytes::Bytes;
 
@@ -63,6 +63,9 @@ pub struct Options {
     pub journal_retention: Option<Duration>,
     /// The state of an object expires when it was not changed for this long. Of services only.
     pub state_ttl: Option<Duration>,
+    /// The class of exclusive invocations in the mailbox of their object, unless the request names another. Normal by
+    /// default.
+    pub priority: Option<Priority>,
     /// Most attempts of flows at a time on one node; further ones wait.
     pub concurrency: Option<u32>,
     /// Most requests that one node accepts; further ones are refused with 429.
@@ -80,6 +83,7 @@ impl Options {
             retention: self.retention.or(wider.retention),
             journal_retention: self.journal_retention.or(wider.journal_retention),
             state_ttl: self.state_ttl.or(wider.state_ttl),
+            priority: self.priority.or(wider.priority),
             concurrency: self.concurrency.or(wider.concurrency),
             rate: self.rate.or(wider.rate),
             key_rate: self.key_rate.or(wider.key_rate),

@@ -99,6 +99,7 @@ impl Mailer {
     journal_retention = "1d",
     state_ttl = "30d",
     retry(initial = "2s"),
+    priority = "low",
     concurrency = 10,
     rate = "100/s",
     key_rate = "10/30s"
@@ -112,6 +113,7 @@ impl Session {
     #[handler(
         retention = "1h",
         journal_retention = "0s",
+        priority = "high",
         concurrency = 2,
         rate = "5/m",
         key_rate = "1 / 500ms",
@@ -205,6 +207,7 @@ fn options_are_what_the_attributes_say() {
         retention: Some(7 * day),
         journal_retention: Some(day),
         state_ttl: Some(30 * day),
+        priority: Some(Priority::Low),
         concurrency: Some(10),
         rate: Some(Rate { count: 100, per: Duration::from_secs(1) }),
         key_rate: Some(Rate { count: 10, per: Duration::from_secs(30) }),
@@ -215,6 +218,7 @@ fn options_are_what_the_attributes_say() {
         retention: Some(day / 24),
         journal_retention: Some(Duration::ZERO),
         state_ttl: None,
+        priority: Some(Priority::High),
         concurrency: Some(2),
         rate: Some(Rate { count: 5, per: Duration::from_secs(60) }),
         key_rate: Some(Rate { count: 1, per: Duration::from_millis(500) }),

@@ -70,10 +70,13 @@ fn block_on<F: Future>(future: F) -> F::Output {
 fn a_call_names_service_key_and_handler() {
     let (client, served) = server("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n58");
     let request = client.object::<Account>("al/ice").withdraw(42).idempotency_key("tx-1").header("X-Trace", "t");
+    let request = request.priority(Priority::Low).priority(Priority::High);
     assert_eq!(block_on(request.into_future()), Ok(58));
     let asked = served.join().unwrap();
     assert!(asked.starts_with("POST /Account/al%2Fice/withdraw HTTP/1.1\r\n"), "{asked}");
     assert!(asked.contains("idempotency-key: tx-1\r\n") && asked.contains("x-trace: t\r\n"), "{asked}");
+    assert_eq!(asked.matches("x-abide-priority").count(), 1, "{asked}");
+    assert!(asked.contains("x-abide-priority: high\r\n"), "{asked}");
     assert!(asked.ends_with("\r\n\r\n42"), "{asked}");
 }
 

@@ -34,6 +34,7 @@ use proc_macro::TokenStream;
 /// | `journal_retention = "1d"` | how long journals of completed flows are kept |
 /// | `state_ttl = "30d"` | state that was not changed for so long expires |
 /// | `retry(initial = "1s", factor = 2.0, max_interval = "1m", max_attempts = 5, exhausted = "pause")` | what follows failed attempts |
+/// | `priority = "high"` | exclusive handlers are taken from the mailbox of a busy object before `"normal"` ones, and these before `"low"` ones |
 /// | `concurrency = 10` | most attempts of flows at a time, on one node |
 /// | `rate = "100/s"`, `key_rate = "5/s"` | most requests that a node accepts, in all and for each key |
 ///
@@ -94,8 +95,8 @@ pub fn workflow(options: TokenStream, item: TokenStream) -> TokenStream {
 /// error has to implement `HandlerError`. Methods without a context are left alone.
 ///
 /// `#[handler(…)]` above a method sets options: `name = "…"`; `private` for handlers that only other handlers may call;
-/// and what [`macro@object`] has, for this handler alone: `retry(…)`, `retention`, `journal_retention`, `concurrency`,
-/// `rate`, `key_rate`.
+/// and what [`macro@object`] has, for this handler alone: `retry(…)`, `retention`, `journal_retention`, `priority`,
+/// `concurrency`, `rate`, `key_rate`.
 ///
 /// # Earlier versions
 /// Flows finish on the code that they started on. `#[handlers(version = 1)]` stands above a further `impl` block of the

@@ -60,7 +60,7 @@ pub(crate) struct RunOptions {
 impl RunOptions {
     /// For messages about unknown options.
     pub(crate) const KNOWN: &'static str = "`retry(…)`, `retention = \"7d\"`, `journal_retention = \"1d\"`, \
-                                            `concurrency = 10`, `rate = \"100/s\"` and `key_rate = \"5/s\"`";
+                                            `priority = \"high\"`, `concurrency = 10`, `rate = \"100/s\"` and `key_rate = \"5/s\"`";
 
     /// Reads the option at `meta`; `false` when it is not one of these.
     pub(crate) fn read(&mut self, meta: &ParseNestedMeta<'_>) -> Result<bool> {
@@ -77,6 +77,8 @@ impl RunOptions {
             }
             self.concurrency = Some(meta.path.span());
             ("concurrency", quote!(#count))
+        } else if meta.path.is_ident("priority") {
+            ("priority", priority(&meta.value()?.parse()?)?)
         } else if meta.path.is_ident("retry") {
             ("retry", retry(meta)?)
         } else {
@@ -167,6 +169,18 @@ fn retry(meta: &ParseNestedMeta<'_>) -> Result<TokenStream> {
         Ok(())
     })?;
     Ok(quote!(#support::RetryPolicy { #(#fields,)* ..::core::default::Default::default() }))
+}
+
+/// The expression of a `Priority`.
+fn priority(word: &LitStr) -> Result<TokenStream> {
+    let support = quote!(::abide::__private::macro_support);
+    let class = match word.value().as_str() {
+        "high" => quote!(High),
+        "normal" => quote!(Normal),
+        "low" => quote!(Low),
+        _ => return Err(Error::new(word.span(), "not a priority: write \"high\", \"normal\" or \"low\"")),
+    };
+    Ok(quote!(#support::Priority::#class))
 }
 
 /// The expression of the `Duration` at `meta`.

@@ -5,15 +5,18 @@
 //! afterwards with what it had acknowledged, and with a [`ledger`] that handlers write outside of the node.
 #![allow(clippy::unwrap_used, reason = "everything here is a test's helper, and a test may panic")]
 
+pub mod cli;
 pub mod files;
 pub mod http;
 pub mod ledger;
+pub mod look;
 pub mod program;
 pub mod random;
 pub mod wait;
 
 use std::io::Write as _;
 
+pub use cli::{Cli, Told};
 pub use http::{Answer, Http, Sent};
 pub use program::{Ended, Process, Program};
 

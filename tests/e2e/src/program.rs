@@ -71,6 +71,11 @@ impl Program {
         self.environment.push((name.to_owned(), value.into()));
     }
 
+    /// Its further processes are another build of it.
+    pub fn set_exe(&mut self, exe: &str) {
+        self.exe = PathBuf::from(exe);
+    }
+
     /// Shell commands that its further processes run before they become the program, for example `ulimit`.
     pub fn set_prelude(&mut self, prelude: Option<&str>) {
         self.prelude = prelude.map(str::to_owned);

@@ -17,6 +17,12 @@ impl Random {
         Self(seed)
     }
 
+    /// From this seed.
+    #[must_use]
+    pub fn from_seed(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// Another sequence, for another task.
     #[must_use]
     pub fn fork(&mut self) -> Self {

@@ -1,7 +1,8 @@
 //! What an operator sees and does through the admin door: panics and pauses, cancel, kill, resume.
 #![allow(clippy::unwrap_used, reason = "a test may panic, also in its helpers")]
 
-use e2e::{Http, Process, Program, ledger, wait};
+use e2e::look::{becomes, lines};
+use e2e::{Process, Program, ledger};
 use hyper::Method;
 use serde_json::Value;
 
@@ -15,29 +16,13 @@ async fn order(process: &Process, id: &str, verb: &str) -> u16 {
     process.admin.request(Method::PATCH, &format!("/invocations/{id}/{verb}")).expect().await.status
 }
 
-async fn becomes(admin: &Http, id: &str, status: &str) -> Value {
-    wait::until("the invocation is where it should be", || async {
-        let invocation: Value = admin.get(&format!("/invocations/{id}")).ok().await;
-        if invocation["status"] == status { Ok(invocation) } else { Err(invocation) }
-    })
-    .await
-}
-
-async fn lines(program: &Program, key: &str, count: usize) {
-    wait::until("the handler has run often enough", || async {
-        let lines = ledger::read(&program.ledger(), key);
-        if lines.len() >= count { Ok(()) } else { Err(lines) }
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_panic_is_retried_and_then_pauses() {
     let (program, process) = actors();
     let http = &process.ingress;
     assert_eq!(http.json("/Counter/p/add", 1).ok::<i64>().await, 1);
     let id = http.post("/Counter/p/explode/send").expect().await.invocation();
-    let paused = becomes(&process.admin, &id, "paused").await;
+    let paused = becomes(&process, &id, "paused").await;
     assert_eq!(ledger::read(&program.ledger(), "p").len(), 3);
     let reason = paused["last_failure"]["message"].as_str().unwrap();
     assert!(reason.contains("this handler always panics"), "{paused}");
@@ -52,11 +37,11 @@ async fn a_panic_is_retried_and_then_pauses() {
     // It stays so after a kill of the process.
     process.kill();
     let process = program.start();
-    becomes(&process.admin, &id, "paused").await;
+    becomes(&process, &id, "paused").await;
     // Resumed, it gets its attempts anew.
     assert!(matches!(order(&process, &id, "resume").await, 200 | 202));
     lines(&program, "p", 6).await;
-    becomes(&process.admin, &id, "paused").await;
+    becomes(&process, &id, "paused").await;
     assert_eq!(ledger::read(&program.ledger(), "p").len(), 6);
     // Killed, it makes room.
     assert!(matches!(order(&process, &id, "kill").await, 200 | 202));
@@ -80,11 +65,11 @@ async fn a_panic_that_goes_away_is_not_noticed() {
 async fn a_paused_flow_goes_on_with_repaired_code() {
     let (mut program, process) = actors();
     let id = process.ingress.post("/Steps/r/explode/send").expect().await.invocation();
-    becomes(&process.admin, &id, "paused").await;
+    becomes(&process, &id, "paused").await;
     process.stop();
     program.set_env("E2E_FIXED", "1");
     let process = program.start();
-    becomes(&process.admin, &id, "paused").await;
+    becomes(&process, &id, "paused").await;
     assert!(matches!(order(&process, &id, "resume").await, 200 | 202));
     assert_eq!(process.ingress.get(&format!("/restate/invocation/{id}/attach")).ok::<u64>().await, 7);
     // The step before the panic was kept all the time.
@@ -103,7 +88,7 @@ async fn a_cancelled_flow_may_clean_up_and_a_killed_one_may_not() {
         assert_eq!((result.status, result.header("x-restate-error-source")), (409, "invocation"), "{}", result.text());
         let last = ledger::read(&program.ledger(), key).last().cloned().unwrap();
         assert_eq!(last == "failed", cleaned, "{verb}: {last}");
-        let ended = becomes(&process.admin, &id, "completed").await;
+        let ended = becomes(&process, &id, "completed").await;
         assert_eq!(ended["outcome"]["result"], "failure", "{ended}");
         // The object is free again.
         let plan = serde_json::json!({ "steps": 1, "work_ms": 0, "gap_ms": 0 });

@@ -9,6 +9,11 @@ use bytes::Bytes;
 use crate::names::{self, Callee};
 use crate::rng::Rng;
 
+/// A poke with a multiple of this fails.
+const POKE_FAILS: u8 = 7;
+/// Pokes that a flood sends.
+const FLOOD: usize = 450;
+
 /// State by field.
 pub(crate) type Fields = BTreeMap<String, Bytes>;
 
@@ -37,11 +42,14 @@ pub(crate) fn turn(target: &Target, input: &[u8], fields: &Fields, entropy: &mut
             }
             end.set("balance", balance - amount);
             let take = Callee::turn(names::ACCOUNT, "take", names::account(u64::from(to)), vec![input[1]]);
-            end.sends.push(take.invoke(entropy, now));
+            end.sends.push(Invoke { one_way: true, ..take.invoke(entropy, now) });
         }
         (names::ACCOUNT, _) => {
             let balance = number(fields, "balance", names::OPENING_BALANCE);
             end.set("balance", balance + i64::from(input[0]));
+        }
+        (names::CART, _) if input.first().is_some_and(|byte| byte % POKE_FAILS == 0) => {
+            end.outcome = Outcome::failure(Failure::new(400, "refused by the handler"));
         }
         (names::CART, _) => match fields.get("a") {
             // Nothing changes, or one field goes, or one comes: turns without changes must not void anything.
@@ -51,9 +59,15 @@ pub(crate) fn turn(target: &Target, input: &[u8], fields: &Fields, entropy: &mut
             Some(value) => end.outcome = Outcome::success(value.clone()),
             None => end.changes.push(FieldChange { field: "a".into(), value: Some(Bytes::from_static(b"p")) }),
         },
+        (_, "flood") => {
+            let poke = Callee::turn(names::CART, "poke", String::from_utf8_lossy(input).into_owned(), vec![POKE_FAILS]);
+            let sends = (0..FLOOD).map(|_| Invoke { one_way: true, ..poke.invoke(entropy, now) });
+            end.sends.extend(sends);
+        }
         _ => {
             let key = String::from_utf8_lossy(input).into_owned();
-            end.sends.push(Callee::turn(names::COUNTER, "add", key, Vec::new()).invoke(entropy, now));
+            let add = Callee::turn(names::COUNTER, "add", key, Vec::new());
+            end.sends.push(Invoke { one_way: true, ..add.invoke(entropy, now) });
         }
     }
     end

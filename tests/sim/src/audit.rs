@@ -103,6 +103,9 @@ pub(crate) fn stuck(world: &World) -> String {
         for (id, inv) in part.invocations.iter().take(5) {
             let _ = write!(text, " {id} {} {:?};", inv.target, inv.status);
         }
+        for sched in part.schedules.values() {
+            let _ = write!(text, " schedule {} due {};", sched.definition.name, sched.due);
+        }
         if !part.is_drained() {
             text.push_str(" an outbox is not empty;");
         }

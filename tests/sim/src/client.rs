@@ -1,9 +1,11 @@
 //! The clients: what they ask, and what they believe.
 
-use abide_model::command::{Body, Command, Control, Invoke, Outcome, Signal, Target, Verb};
+mod operator;
+
+use abide_model::command::{Body, Command, Form, Invoke, Outcome, Signal, Target};
 use abide_model::effect::Answer;
 use abide_model::id::{InvocationId, PartitionId};
-use abide_model::protocol::{SignalId, SignalResult, Value};
+use abide_model::protocol::{Failure, SignalId, SignalResult, Value};
 use bytes::Bytes;
 
 use crate::host::HostMsg;
@@ -37,8 +39,8 @@ enum Wait {
     Answer,
 }
 
-/// An awakeable: its invocation's life, its signal.
-pub(crate) type Awakeable = (InvocationId, u64, u32);
+/// What a flow waits for from outside, by number or name: its invocation's life, its signal.
+pub(crate) type Awakeable = (InvocationId, u64, SignalId);
 
 impl World {
     /// A client's turn.
@@ -53,20 +55,29 @@ impl World {
         }
         self.requests_left -= 1;
         let kind = self.rng.client.weighted(&self.config.mix);
-        if kind == 10 {
-            return self.order(client);
+        if self.config.flood && self.requests_left.is_multiple_of(8) {
+            return self.flood(client);
+        }
+        match kind {
+            10 => return self.order(client),
+            14 => return self.edit(client),
+            15 => return self.schedule(client),
+            16 => return self.letter(client),
+            _ => {}
         }
         let (callee, wait) = self.callee(kind);
         let now = self.wall();
         let mut invoke = callee.invoke(&mut self.rng.client, now);
-        if matches!(kind, 2 | 6) && self.rng.client.chance(6_000) {
+        if matches!(kind, 2 | 6 | 12) && self.rng.client.chance(6_000) {
             invoke.execute_at = now + self.rng.client.range(1, 800);
         }
+        // Nobody will hear of it.
+        invoke.one_way = wait == Wait::Acceptance && self.rng.client.chance(7_000);
         let Some(id) = invoke.id() else { return Ok(()) };
         if callee.service != names::ACCOUNT {
             self.targets.push(id);
         }
-        let retention = callee.idempotency.as_ref().map(|(_, retention)| *retention);
+        let retention = callee.idempotency.as_ref().map(|_| callee.retention);
         let request = Request { client, id, target: callee.target(), wait, retention, invoke: Some(invoke.clone()) };
         let repeat = retention.is_some() && self.rng.client.chance(self.config.faults.impatience);
         self.submit(request.clone(), invoke.clone())?;
@@ -74,6 +85,17 @@ impl World {
             self.submit(Request { wait: Wait::Result, ..request }, invoke)?;
         }
         Ok(())
+    }
+
+    /// A request after which more letters come than are kept.
+    fn flood(&mut self, client: u64) -> Check {
+        let callee = Callee::flood();
+        let now = self.wall();
+        let invoke = callee.invoke(&mut self.rng.client, now);
+        let Some(id) = invoke.id() else { return Ok(()) };
+        let (target, invoke) = (callee.target(), Some(invoke));
+        let request = Request { client, id, target, wait: Wait::Acceptance, retention: None, invoke: invoke.clone() };
+        self.submit(request, invoke.unwrap_or_default())
     }
 
     fn callee(&mut self, kind: usize) -> (Callee, Wait) {
@@ -90,8 +112,15 @@ impl World {
             5 => return (Callee::flow(rng, names::CART, Some(key), 0), wait),
             6 => return (Callee::flow(rng, names::STOCK, Some(key), 0), wait),
             7 => return (Callee::flow(rng, names::JOB, None, 0), wait),
-            8 => return (Callee::turn(names::CART, "poke", key, vec![rng.next().to_le_bytes()[0]]), wait),
+            8 => {
+                let poke = Callee::turn(names::CART, "poke", key, vec![rng.next().to_le_bytes()[0]]);
+                let (retention, ttl) =
+                    (if rng.chance(3_000) { names::retention(rng) } else { 0 }, names::ttl(rng, names::CART));
+                return (Callee { retention, ttl, ..poke }, wait);
+            }
             9 => return (Callee::note(rng), wait),
+            12 => return (Callee::workflow(rng, "run", key, 0), wait),
+            13 => return (Callee::workflow(rng, "watch", key, 0), wait),
             11 => match rng.below(3) {
                 0 => Callee::flow(rng, names::CART, Some(key), 0),
                 1 => Callee::flow(rng, names::STOCK, Some(key), 1),
@@ -100,28 +129,10 @@ impl World {
             _ => Callee::turn(names::COUNTER, "add", key, Vec::new()),
         };
         if matches!(kind, 3 | 11) {
-            let retention = if kind == 3 { self.config.turn_retention } else { self.config.flow_retention };
-            callee.idempotency = Some((format!("i{}", rng.below(3)), retention));
+            callee.retention = if kind == 3 { self.config.turn_retention } else { self.config.flow_retention };
+            callee.idempotency = Some(format!("i{}", rng.below(3)));
         }
         (callee, wait)
-    }
-
-    fn order(&mut self, client: u64) -> Check {
-        let rng = &mut self.rng.client;
-        let count = self.targets.len().min(12) as u64;
-        if count == 0 {
-            self.after(1, Event::Client(client));
-            return Ok(());
-        }
-        let at = self.targets.len() - 1 - usize::try_from(rng.below(count)).unwrap_or(0);
-        let id = self.targets[at];
-        let verb = [Verb::Kill, Verb::Cancel, Verb::Cancel, Verb::Resume][usize::try_from(rng.below(4)).unwrap_or(0)];
-        let control = Control { target: Bytes::copy_from_slice(&id.to_bytes()), verb: verb as i32 };
-        let request =
-            Request { client, id, target: Target::default(), wait: Wait::Answer, retention: None, invoke: None };
-        let number = self.open(request);
-        self.propose_from_outside(id, Command { request: number, body: Some(Body::Control(control)) });
-        Ok(())
     }
 
     fn submit(&mut self, request: Request, invoke: Invoke) -> Check {
@@ -135,7 +146,7 @@ impl World {
         }
         let direct = wait == Wait::Result
             && invoke.execute_at == 0
-            && request.target.form() == abide_model::command::Form::Turn
+            && request.target.form() == Form::Turn
             && request.target.exclusive_object().is_some();
         let number = self.open(request);
         if wait == Wait::Result {
@@ -212,13 +223,14 @@ impl World {
             format!("{id} was answered with {outcome:?}; committed are {:?}", part.ends.get(&id))
         })?;
         let kept = part.kept_until(id).filter(|(kept, _)| *kept == outcome).map(|(_, until)| until);
+        let purges = part.purges.get(&id).copied().unwrap_or(0);
         for number in self.waiters.remove(&id).unwrap_or_default() {
             let Some(request) = self.requests.get(&number) else { continue };
             self.ledger.acknowledged.insert(id);
             self.counts.acknowledged += 1;
             self.ledger.answered(id, &target.service, target.key.as_deref(), outcome)?;
             if let (Some(until), Some(retention)) = (kept, request.retention) {
-                self.ledger.keeps(id, outcome, until, retention)?;
+                self.ledger.keeps(id, purges, outcome, until, retention)?;
             }
             self.close(number, "has the result of");
         }
@@ -239,29 +251,28 @@ impl World {
 
     /// A flow waits for the outside: somebody will complete it.
     pub(crate) fn awaits(&mut self, awakeable: Awakeable) {
-        if self.awakeables.insert(awakeable, false).is_none() {
+        if self.awakeables.insert(awakeable.clone(), false).unwrap_or(true) {
             let delay = self.rng.client.range(1, 400);
             self.after(delay, Event::Complete(awakeable));
-        } else {
-            self.awakeables.entry(awakeable).and_modify(|done| *done |= false);
         }
     }
 
-    /// Somebody completes an awakeable, until that is known to be recorded.
+    /// Somebody completes an awakeable or gives a signal, until that is known to be recorded.
     pub(crate) fn complete_awakeable(&mut self, awakeable: Awakeable) {
         if self.awakeables.get(&awakeable).copied().unwrap_or(true) {
             return;
         }
         if self.node.is_some() {
-            let (id, _, signal) = awakeable;
-            let value = Value { content: Bytes::from(self.rng.client.next().to_string()) };
-            let signal = Signal {
-                target: Bytes::copy_from_slice(&id.to_bytes()),
-                signal: Some(SignalId::Index(signal)),
-                result: Some(SignalResult::Value(value)),
+            let (id, _, signal) = awakeable.clone();
+            let result = if self.rng.client.chance(2_000) {
+                SignalResult::Failure(Failure::new(400, "rejected"))
+            } else {
+                SignalResult::Value(Value { content: Bytes::from(self.rng.client.next().to_string()) })
             };
+            let target = Bytes::copy_from_slice(&id.to_bytes());
+            let signal = Signal { target, signal: Some(signal), result: Some(result) };
             self.last_request += 1;
-            self.completions.insert(self.last_request, awakeable);
+            self.completions.insert(self.last_request, awakeable.clone());
             self.propose_from_outside(id, Command { request: self.last_request, body: Some(Body::Signal(signal)) });
         }
         let again = self.rng.client.range(200, 600);

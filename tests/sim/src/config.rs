@@ -24,14 +24,23 @@ pub enum Canary {
     SwapFifo,
     /// Messages between partitions are handed over once more, under the numbers of those that follow.
     RepeatMessages,
-    /// Nothing is kept of idempotent flows, so that an id is accepted again while messages for its earlier life are
-    /// under way. Not a fault of the shell: the product does not tell two lives of an id apart.
+    /// The host gives late records of an earlier life of an id the number of the present one.
     ReuseIds,
+    /// The state store forgets completed promises.
+    DropPromises,
+    /// The state store forgets what is to be forgotten when.
+    DropExpiries,
+    /// The state store forgets dead letters.
+    DropLetters,
+    /// The leader runs a time of a schedule twice.
+    FireTwice,
+    /// The host does not stop attempts that are paused or over.
+    IgnoreAbort,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 14] = [
         Self::SkipFsync,
         Self::AckBeforeCommit,
         Self::DropTaken,
@@ -41,6 +50,11 @@ impl Canary {
         Self::SwapFifo,
         Self::RepeatMessages,
         Self::ReuseIds,
+        Self::DropPromises,
+        Self::DropExpiries,
+        Self::DropLetters,
+        Self::FireTwice,
+        Self::IgnoreAbort,
     ];
 
     /// The name on the command line.
@@ -56,6 +70,11 @@ impl Canary {
             Self::SwapFifo => "swap-fifo",
             Self::RepeatMessages => "repeat-messages",
             Self::ReuseIds => "reuse-ids",
+            Self::DropPromises => "drop-promises",
+            Self::DropExpiries => "drop-expiries",
+            Self::DropLetters => "drop-letters",
+            Self::FireTwice => "fire-twice",
+            Self::IgnoreAbort => "ignore-abort",
         }
     }
 }
@@ -95,10 +114,12 @@ pub(crate) struct Config {
     pub(crate) speculation: usize,
     /// How long results of idempotent turns of clients are kept, in ms.
     pub(crate) turn_retention: u64,
-    /// How long results of idempotent flows are kept, in ms. Longer than a run: see [`Canary::ReuseIds`].
+    /// How long results of idempotent flows are kept, in ms.
     pub(crate) flow_retention: u64,
     /// Relative frequency of each kind of request, see `client`.
-    pub(crate) mix: [u64; 12],
+    pub(crate) mix: [u64; 17],
+    /// Whether failures come in such numbers that letters are dropped.
+    pub(crate) flood: bool,
     pub(crate) faults: Faults,
     pub(crate) canary: Option<Canary>,
 }
@@ -156,15 +177,29 @@ impl Config {
             Some(Canary::SkipFsync | Canary::AckBeforeCommit) => faults.power = faults.power.max(20),
             Some(Canary::DropTaken | Canary::DropCompletions | Canary::SwapFifo) => faults.kill = faults.kill.max(20),
             Some(Canary::IgnoreFence) => (faults.panic, faults.stale) = (2_000, 5_000),
-            Some(Canary::EarlyTimers | Canary::RepeatMessages | Canary::ReuseIds) | None => {}
+            Some(Canary::DropPromises | Canary::DropExpiries | Canary::DropLetters) => {
+                faults.kill = faults.kill.max(20);
+            }
+            Some(Canary::ReuseIds) => faults.stale = 5_000,
+            Some(Canary::EarlyTimers | Canary::RepeatMessages | Canary::FireTwice | Canary::IgnoreAbort) | None => {}
         }
-        let mut mix = [0; 12];
+        let mut mix = [0; 17];
         for weight in &mut mix {
             *weight = if rng.chance(7_000) { rng.range(1, 10) } else { 0 };
         }
+        // Nothing at all, so that ids come again while records of their earlier lives are under way; a while; for good.
+        let mut flow_retention = [0, rng.range(1, 3_000), names::FOR_GOOD][usize::try_from(rng.below(3)).unwrap_or(0)];
         if canary == Some(Canary::ReuseIds) {
+            flow_retention = 0;
             // Idempotent flows, and orders that end them.
             (mix[10], mix[11]) = (20, 20);
+        }
+        match canary {
+            Some(Canary::DropPromises) => (mix[12], mix[13]) = (20, 20),
+            Some(Canary::DropLetters) => (mix[6], mix[8]) = (20, 20),
+            Some(Canary::FireTwice) => mix[15] = 20,
+            Some(Canary::IgnoreAbort) => (mix[5], mix[7], mix[10]) = (20, 20, 20),
+            _ => {}
         }
         if mix.iter().all(|weight| *weight == 0) {
             mix[0] = 1;
@@ -182,8 +217,9 @@ impl Config {
             inbox_max: if rng.chance(3_000) { 4 } else { 1_000 },
             speculation: usize::try_from(rng.range(1, 8)).unwrap_or(1),
             turn_retention: if rng.chance(7_500) { 2_000 } else { 0 },
-            flow_retention: if canary == Some(Canary::ReuseIds) { 0 } else { names::FLOW_RETENTION },
+            flow_retention,
             mix,
+            flood: rng.chance(100),
             faults,
             canary,
         }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use abide_model::command::{AttemptFailed, Body, Command, Form, Invoke, Next, StateVersion, Turn};
 use abide_model::effect::Work;
 use abide_model::id::{InvocationId, ObjectId, PartitionId};
-use abide_model::protocol::Failure;
+use abide_model::protocol::{Failure, SignalId};
 use abide_model::table::JournalRow;
 use bytes::Bytes;
 
@@ -61,7 +61,6 @@ pub(crate) struct Start {
     pub(crate) work: Work,
     pub(crate) term: u64,
     pub(crate) attempt: u32,
-    pub(crate) created_at: u64,
     pub(crate) journal: Vec<JournalRow>,
     pub(crate) fields: Fields,
 }
@@ -76,7 +75,7 @@ pub(crate) enum Ask {
     /// Call [`Host::timer`] after so many ms.
     After(u64, Timer),
     /// A flow waits for this signal from outside.
-    Awakeable { id: InvocationId, created_at: u64, signal: u32 },
+    Awaits(InvocationId, u64, SignalId),
 }
 
 /// What the host wants to be reminded of.
@@ -86,6 +85,8 @@ pub(crate) enum Timer {
     Pump(ObjectId),
     /// Put a waiting flow away.
     Suspend(InvocationId, u32),
+    /// Run the user code that an attempt has come to.
+    Run(Life, u32),
 }
 
 /// What a call of the host may use.
@@ -127,8 +128,8 @@ pub(crate) struct Host {
     flows: BTreeMap<InvocationId, Flow>,
     /// Direct turns that failed and are on their way into the mailbox.
     unconfirmed: BTreeSet<InvocationId>,
-    /// The last records of each flow, to be sent again late. Of one life: a later one may have equal attempt numbers.
-    records: BTreeMap<Life, Vec<Body>>,
+    /// The last records of each flow, to be sent again late, also when its id has another life by then.
+    records: BTreeMap<InvocationId, Vec<Body>>,
 }
 
 impl Host {
@@ -141,9 +142,13 @@ impl Host {
             HostMsg::Notify { id, attempt, index, entry } => return self.notify(id, attempt, index, &entry, cx),
             HostMsg::Appended { id, attempt } => return self.appended(id, attempt, cx),
             HostMsg::Abort { id, object } => {
-                self.flows.remove(&id);
-                if let Some(object) = object {
-                    self.ended(&object, id, cx);
+                cx.ledger.stops(id);
+                if cx.canary != Some(Canary::IgnoreAbort) {
+                    self.flows.remove(&id);
+                }
+                match object {
+                    Some(object) => self.ended(&object, id, cx),
+                    None => self.held(id),
                 }
             }
             HostMsg::Rejected { object, activation } => self.rejected(object, activation, cx),
@@ -161,6 +166,7 @@ impl Host {
                 Ok(())
             }
             Timer::Suspend(id, attempt) => self.suspend(id, attempt, cx),
+            Timer::Run(life, attempt) => self.run(life, attempt, cx),
         }
     }
 
@@ -181,17 +187,19 @@ impl Host {
         Ok(())
     }
 
-    /// Late records of attempts that are over (invariant I8).
+    /// Late records of attempts that are over, and of earlier lives (invariant I8).
     fn send_again(&mut self, start: &Start, cx: &mut Cx<'_>) {
-        let Some(records) = self.records.remove(&(start.work.id, start.created_at)) else { return };
+        let Some(records) = self.records.remove(&start.work.id) else { return };
         for mut record in records {
             if !cx.rng.chance(cx.faults.stale) {
                 continue;
             }
-            if cx.canary == Some(Canary::IgnoreFence)
-                && let Body::Append(append) = &mut record
-            {
-                (append.term, append.attempt) = (start.term, start.attempt);
+            if let Body::Append(append) = &mut record {
+                match cx.canary {
+                    Some(Canary::IgnoreFence) => (append.term, append.attempt) = (start.term, start.attempt),
+                    Some(Canary::ReuseIds) => append.life = start.work.life,
+                    _ => {}
+                }
             }
             cx.propose(start.work.id, 0, record);
         }
@@ -210,6 +218,8 @@ fn service_turn(start: &Start, cx: &mut Cx<'_>) {
             attempt: start.attempt,
             failure: Some(Failure::new(501, "panicked")),
             next: Some(next),
+            life: work.life,
+            uncounted: false,
         };
         return cx.propose(work.id, 0, Body::AttemptFailed(failed));
     }
@@ -222,6 +232,7 @@ fn service_turn(start: &Start, cx: &mut Cx<'_>) {
         changes: end.changes,
         sends: end.sends,
         outcome: Some(end.outcome),
+        life: work.life,
     };
     cx.propose(work.id, 0, Body::Turn(turn));
 }

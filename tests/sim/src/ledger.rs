@@ -11,7 +11,8 @@ use bytes::Bytes;
 use crate::names;
 use crate::violation::{Check, Invariant, check};
 
-/// One life of an invocation id: an idempotent one may be accepted again after its result is forgotten.
+/// One life of an invocation id, by its number: an id that derives from a key may be accepted again after its result is
+/// forgotten.
 pub(crate) type Life = (InvocationId, u64);
 
 /// The ledger.
@@ -23,10 +24,12 @@ pub(crate) struct Ledger {
     runs: BTreeMap<(Life, u32), Bytes>,
     /// How often user code ran.
     pub(crate) executions: u64,
-    /// Results of idempotent requests, with the log time until which they hold.
-    kept: BTreeMap<InvocationId, (Outcome, u64)>,
+    /// Results of idempotent requests, each between two purges, with the log time until which they hold.
+    kept: BTreeMap<(InvocationId, u64), (Outcome, u64)>,
     /// Sums that counters answered, by counter.
     sums: BTreeMap<String, BTreeMap<String, InvocationId>>,
+    /// Invocations whose last attempt was told to stop.
+    stopped: BTreeSet<InvocationId>,
     /// Requests that were acknowledged.
     pub(crate) acknowledged: BTreeSet<InvocationId>,
 }
@@ -65,9 +68,22 @@ impl Ledger {
         })
     }
 
-    /// User code is about to run for `completion` of `life` (I4).
+    /// The host begins an attempt.
+    pub(crate) fn begins(&mut self, id: InvocationId) {
+        self.stopped.remove(&id);
+    }
+
+    /// The host is told to stop the attempts of `id`.
+    pub(crate) fn stops(&mut self, id: InvocationId) {
+        self.stopped.insert(id);
+    }
+
+    /// User code is about to run for `completion` of `life` (I4, I22).
     pub(crate) fn execute(&mut self, life: Life, completion: u32) -> Check {
         self.executions += 1;
+        check(!self.stopped.contains(&life.0), Invariant::I22Stopped, || {
+            format!("{}: step {completion} runs although the attempt was stopped", life.0)
+        })?;
         check(!self.runs.contains_key(&(life, completion)), Invariant::I4EffectOnce, || {
             format!("{}: step {completion} runs again although its result is recorded", life.0)
         })
@@ -86,8 +102,15 @@ impl Ledger {
     }
 
     /// A client got the result of an idempotent request that is kept until this log time (I3).
-    pub(crate) fn keeps(&mut self, id: InvocationId, outcome: &Outcome, until: u64, retention: u64) -> Check {
-        if let Some((first, known)) = self.kept.insert(id, (outcome.clone(), until)) {
+    pub(crate) fn keeps(
+        &mut self,
+        id: InvocationId,
+        purges: u64,
+        outcome: &Outcome,
+        until: u64,
+        retention: u64,
+    ) -> Check {
+        if let Some((first, known)) = self.kept.insert((id, purges), (outcome.clone(), until)) {
             let same = until == known && first == *outcome;
             check(same || until.saturating_sub(retention) >= known, Invariant::I3Idempotent, || {
                 format!("{id}: {first:?}, kept until {known}, became {outcome:?}, kept until {until}")

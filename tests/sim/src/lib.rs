@@ -11,6 +11,7 @@
 //! | `program`, `app`, `names` | the simulated application |
 //! | `client` | requests, and what their senders believe |
 //! | `ledger` | what the world outside saw |
+//! | `timetable` | when schedules are due, as a leader reckons |
 //! | `model` | the reference model: what the committed log means |
 //! | `audit` | the checks at the end |
 //! | `config`, `rng`, `trace` | what a seed decides, and what it led to |
@@ -27,6 +28,7 @@ mod node;
 mod program;
 mod rng;
 mod store;
+mod timetable;
 mod trace;
 mod violation;
 mod world;

@@ -90,6 +90,14 @@ fn add(total: &mut Counts, one: &Counts) {
     total.compared += one.compared;
     total.executions += one.executions;
     total.fenced += one.fenced;
+    total.scheduled += one.scheduled;
+    total.forgotten += one.forgotten;
+    total.letters += one.letters;
+    total.dropped += one.dropped;
+    total.promises += one.promises;
+    total.deadlocks += one.deadlocks;
+    total.edits += one.edits;
+    total.repeated += one.repeated;
     total.events += one.events;
     total.simulated_ms += one.simulated_ms;
 }

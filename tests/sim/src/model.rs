@@ -5,24 +5,37 @@
 
 mod append;
 mod compare;
+mod edit;
+mod end;
+mod keep;
+mod letter;
 mod order;
+mod promise;
+mod restart;
+mod schedule;
+mod turn;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use abide_model::command::{
-    Attach, AttemptFailed, Body, Command, Deliver, Entry, Form, Invoke, Next, Outcome, Parcel, ParcelBody, Response,
-    Sink, Target, Turn,
+    Access, Attach, Body, Command, Deliver, Entry, Form, Holder, Invoke, Outcome, Parcel, ParcelBody, Response, Sink,
+    Target,
 };
-use abide_model::id::{InvocationId, ObjectId, PartitionId};
+use abide_model::id::{InvocationId, ObjectId, PartitionId, ScheduleId};
 use abide_model::protocol::{Code, Failure, Input, Notification, NotificationId, NotificationResult, Value, Void};
+use abide_model::table::{FailedAttempt, LetterRow};
 use bytes::Bytes;
 use prost::Message as _;
 
 use crate::violation::{Check, Invariant, check};
 pub(crate) use compare::compare;
+use promise::Promise;
+pub(crate) use schedule::Sched;
 
-/// A timer: due, kind (1 start, 2 wake, 3 retry, 4 expire), invocation, completion.
+/// A timer: due, kind (1 start, 2 wake, 3 retry, 5 schedule), invocation or schedule, completion.
 type Timer = (u64, u8, InvocationId, u32);
+/// An entry of a journal.
+type Note = (Code, Bytes);
 
 /// The whole cluster.
 #[derive(Debug)]
@@ -37,10 +50,22 @@ pub(crate) struct Part {
     count: u32,
     pub(crate) log_time: u64,
     term: u64,
+    /// The last number given to an invocation or a schedule.
+    lives: u64,
     pub(crate) invocations: BTreeMap<InvocationId, Inv>,
     pub(crate) objects: BTreeMap<ObjectId, Obj>,
-    /// Retained results with their expiry.
-    kept: BTreeMap<InvocationId, (Outcome, u64)>,
+    /// Every state that ever was, by its name.
+    states: BTreeMap<(ObjectId, (u64, u64)), BTreeMap<String, Bytes>>,
+    /// The highest version of a state that was forgotten.
+    highest: u64,
+    /// A version that was taken for two states.
+    misnamed: Option<String>,
+    kept: BTreeMap<InvocationId, Kept>,
+    promises: BTreeMap<(ObjectId, String), Promise>,
+    pub(crate) letters: BTreeMap<(String, u64), LetterRow>,
+    /// Of each service: the number of the next letter, how many were dropped.
+    letter_counts: BTreeMap<String, (u64, u64)>,
+    pub(crate) schedules: BTreeMap<ScheduleId, Sched>,
     timers: BTreeSet<Timer>,
     sent: BTreeMap<u32, u64>,
     outbox: BTreeMap<(u32, u64), Parcel>,
@@ -50,8 +75,53 @@ pub(crate) struct Part {
     local: VecDeque<Parcel>,
     /// Everything that was ever accepted, and its ends in order.
     pub(crate) ends: BTreeMap<InvocationId, Vec<Outcome>>,
+    /// How often an operator has had a result forgotten.
+    pub(crate) purges: BTreeMap<InvocationId, u64>,
     /// Accepted attempts of an invocation that were fenced off, for the report.
     pub(crate) fenced: u64,
+    /// What was forgotten, for the report.
+    pub(crate) forgotten: u64,
+    /// Letters that were ever left, for the report.
+    pub(crate) lettered: u64,
+    /// Promises that were ever completed, for the report.
+    pub(crate) promised: u64,
+    /// Calls that were answered as deadlocks, for the report.
+    pub(crate) deadlocks: u64,
+    /// Edits that were carried out, for the report.
+    pub(crate) edits: u64,
+    /// Invocations that were repeated by an order, for the report.
+    pub(crate) repeated: u64,
+}
+
+/// What its caller wants of an invocation.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Terms {
+    /// How long the result is kept.
+    retention: u64,
+    /// How long the journal is kept.
+    journal: u64,
+    /// How long the state is kept that it changes.
+    ttl: u64,
+    one_way: bool,
+    schedule: String,
+    repeats: Bytes,
+    idempotency: Option<String>,
+    by: Bytes,
+}
+
+impl Terms {
+    fn of(invoke: &Invoke) -> Self {
+        Self {
+            retention: invoke.retention_ms,
+            journal: invoke.journal_retention_ms,
+            ttl: invoke.state_ttl_ms,
+            one_way: invoke.one_way,
+            schedule: invoke.schedule.clone(),
+            repeats: invoke.restarted_from.clone(),
+            idempotency: invoke.idempotency_key.clone(),
+            by: invoke.invoked_by.clone(),
+        }
+    }
 }
 
 /// An invocation under way.
@@ -60,12 +130,34 @@ pub(crate) struct Inv {
     pub(crate) target: Target,
     pub(crate) status: Status,
     attempt: u32,
-    journal: Vec<(Code, Bytes)>,
+    journal: Vec<Note>,
     sinks: Vec<Sink>,
-    retention: u64,
+    chain: Vec<Holder>,
+    terms: Terms,
     created_at: u64,
     failures: u32,
+    last_failure: Option<Failure>,
+    /// The last failed attempts, and how many there were.
+    history: (Vec<FailedAttempt>, u32),
     seq: Option<u64>,
+    pub(crate) life: u64,
+    version: Option<String>,
+}
+
+/// A completed invocation that is remembered.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    target: Target,
+    outcome: Outcome,
+    created_at: u64,
+    ended_at: u64,
+    until: u64,
+    journal: Vec<Note>,
+    /// When the journal goes, if before the result; otherwise 0.
+    journal_until: u64,
+    attempt: u32,
+    version: String,
+    terms: Terms,
 }
 
 /// Where it is.
@@ -82,10 +174,13 @@ pub(crate) enum Status {
 /// An object.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Obj {
-    version: (u64, u64),
+    pub(crate) version: (u64, u64),
     pub(crate) fields: BTreeMap<String, Bytes>,
     queue: VecDeque<InvocationId>,
     next_seq: u64,
+    /// How long the state is kept, and until when; 0 is for ever.
+    ttl: u64,
+    expires: u64,
     /// Successful turns by handler.
     pub(crate) turns: BTreeMap<String, u64>,
 }
@@ -108,6 +203,7 @@ impl Model {
             while let Some(parcel) = part.local.pop_front() {
                 part.take(parcel);
             }
+            check(part.misnamed.is_none(), Invariant::I2Linearizable, || part.misnamed.clone().unwrap_or_default())?;
         }
         Ok(())
     }
@@ -140,7 +236,17 @@ impl Model {
 impl Part {
     /// The retained result of `id`, and the log time at which it is forgotten.
     pub(crate) fn kept_until(&self, id: InvocationId) -> Option<(&Outcome, u64)> {
-        self.kept.get(&id).map(|(outcome, until)| (outcome, *until))
+        self.kept.get(&id).map(|kept| (&kept.outcome, kept.until))
+    }
+
+    /// Number of entries of the journal that is kept of the completed invocation `id`.
+    pub(crate) fn kept_journal(&self, id: InvocationId) -> usize {
+        self.kept.get(&id).map_or(0, |kept| kept.journal.len())
+    }
+
+    /// Whether nothing is under way, and nothing will begin by itself.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.invocations.is_empty() && self.schedules.is_empty()
     }
 
     /// Whether all messages to other partitions were taken.
@@ -157,7 +263,7 @@ impl Part {
                 }
             }
             Some(Body::Invoke(invoke)) => self.accept(&invoke),
-            Some(Body::Turn(turn)) => self.turn(turn),
+            Some(Body::Turn(turn)) => return self.turn(turn),
             Some(Body::Append(append)) => return self.append(append),
             Some(Body::AttemptFailed(failed)) => self.failed(failed),
             Some(Body::Signal(signal)) => self.signal(&signal),
@@ -165,6 +271,8 @@ impl Part {
             Some(Body::FireTimers(_)) => self.fire(),
             Some(Body::Deliver(delivery)) => self.deliver(delivery),
             Some(Body::OutboxAck(ack)) => self.outbox.retain(|(to, seq), _| *to != ack.by || *seq > ack.up_to),
+            Some(Body::Letter(order)) => self.letter_order(&order),
+            Some(Body::Schedule(order)) => return self.schedule_order(order),
             None => {}
         }
         Ok(())
@@ -206,28 +314,33 @@ impl Part {
         self.outbox.insert((to, *seq), parcel);
     }
 
-    fn respond(&mut self, sink: &Sink, outcome: Option<Outcome>) {
-        self.send(ParcelBody::Response(Response { sink: Some(sink.clone()), outcome }));
+    fn respond(&mut self, callee: InvocationId, sink: &Sink, outcome: Option<Outcome>) {
+        let callee = binary(callee);
+        self.send(ParcelBody::Response(Response { sink: Some(sink.clone()), outcome, callee }));
     }
 
-    fn known(&mut self, id: InvocationId, sink: Option<&Sink>) -> bool {
-        if let Some((outcome, _)) = self.kept.get(&id).cloned() {
-            if let Some(sink) = sink {
-                self.respond(sink, Some(outcome));
-            }
-            return true;
+    /// Whether `invoke` was accepted before; whoever waits is then answered from that.
+    fn known(&mut self, id: InvocationId, invoke: &Invoke) -> bool {
+        let there = self.invocations.contains_key(&id) || self.kept.contains_key(&id);
+        let run = invoke.target.as_ref().is_some_and(is_run);
+        let Some(sink) = invoke.sink.as_ref().filter(|_| there) else { return there };
+        if run && !invoke.one_way {
+            let failure = Failure::new(409, "the workflow method was already invoked");
+            self.respond(id, sink, Some(Outcome::failure(failure)));
+        } else if let Some(inv) = self.invocations.get_mut(&id) {
+            inv.sinks.push(sink.clone());
+        } else if let Some(outcome) = self.kept.get(&id).map(|kept| kept.outcome.clone()) {
+            self.respond(id, sink, Some(outcome));
         }
-        let Some(inv) = self.invocations.get_mut(&id) else { return false };
-        inv.sinks.extend(sink.cloned());
         true
     }
 
     fn accept(&mut self, invoke: &Invoke) {
         let (Some(id), Some(target)) = (invoke.id(), invoke.target.clone()) else { return };
-        if self.known(id, invoke.sink.as_ref()) {
+        if self.known(id, invoke) {
             return;
         }
-        self.record(id, invoke, &target);
+        self.record(id, invoke, target);
         if invoke.execute_at > self.log_time {
             self.set(id, Status::Scheduled(invoke.execute_at));
             self.timers.insert((invoke.execute_at, 1, id, 0));
@@ -236,37 +349,49 @@ impl Part {
         }
     }
 
-    fn record(&mut self, id: InvocationId, invoke: &Invoke, target: &Target) {
+    fn record(&mut self, id: InvocationId, invoke: &Invoke, target: Target) {
         self.ends.entry(id).or_default();
+        self.lives += 1;
         let input = Input {
             headers: invoke.headers.clone(),
             name: String::new(),
             value: Some(Value { content: invoke.input.clone() }),
         };
         let inv = Inv {
-            target: target.clone(),
+            target,
             status: Status::Queued,
             attempt: 0,
             journal: vec![(Code::INPUT, input.encode_to_vec().into())],
             sinks: invoke.sink.iter().cloned().collect(),
-            retention: invoke.retention_ms,
+            chain: invoke.chain.clone(),
+            terms: Terms::of(invoke),
             created_at: self.log_time,
             failures: 0,
+            last_failure: None,
+            history: (Vec::new(), 0),
             seq: None,
+            life: self.lives,
+            version: None,
         };
         self.invocations.insert(id, inv);
     }
 
+    /// Lets an accepted invocation take its turn.
     fn admit(&mut self, id: InvocationId) {
         let Some(inv) = self.invocations.get_mut(&id) else { return };
-        let Some(object) = inv.target.exclusive_object() else { return self.start(id) };
-        let flow = inv.target.form() == Form::Flow;
+        let form = inv.target.form();
+        let Some(object) = inv.target.exclusive_object() else {
+            return if form == Form::Edit { self.edit_now(id) } else { self.start(id) };
+        };
         let obj = self.objects.entry(object).or_default();
+        if form == Form::Edit && obj.queue.is_empty() {
+            return self.edit_now(id);
+        }
         inv.status = Status::Queued;
         inv.seq = Some(obj.next_seq);
         obj.next_seq += 1;
         obj.queue.push_back(id);
-        if flow && obj.queue.len() == 1 {
+        if form == Form::Flow && obj.queue.len() == 1 {
             self.start(id);
         }
     }
@@ -284,139 +409,10 @@ impl Part {
         }
     }
 
-    fn turn(&mut self, turn: Turn) {
-        let Some(id) = InvocationId::from_bytes(&turn.id) else { return };
-        let base = turn.base.map(|base| (base.version, base.writer));
-        let outcome = turn.outcome.clone().unwrap_or_default();
-        if let Some(invoke) = turn.accept.clone() {
-            if self.known(id, invoke.sink.as_ref()) {
-                return;
-            }
-            let Some(target) = invoke.target.clone() else { return };
-            if let Some(object) = target.exclusive_object() {
-                let (version, idle) =
-                    self.objects.get(&object).map_or(((0, 0), true), |obj| (obj.version, obj.queue.is_empty()));
-                if !idle || base != Some(version) {
-                    return self.accept(&invoke);
-                }
-            }
-            self.commit(id, &target, &turn);
-            self.ends.entry(id).or_default().push(outcome.clone());
-            self.keep(id, invoke.retention_ms, &outcome);
-            if let Some(sink) = &invoke.sink {
-                self.respond(sink, Some(outcome));
-            }
-            return;
-        }
-        let Some(inv) = self.invocations.get(&id) else { return };
-        let target = inv.target.clone();
-        if !matches!(inv.status, Status::Running | Status::Queued) {
-            return;
-        }
-        if let Some(object) = target.exclusive_object() {
-            let Some(obj) = self.objects.get(&object) else { return };
-            if obj.queue.front() != Some(&id) || base != Some(obj.version) {
-                return;
-            }
-        }
-        self.commit(id, &target, &turn);
-        self.complete(id, &outcome, true);
-    }
-
-    fn commit(&mut self, id: InvocationId, target: &Target, turn: &Turn) {
-        if let Some(object) = target.exclusive_object() {
-            let obj = self.objects.entry(object).or_default();
-            *obj.turns.entry(target.handler.clone()).or_default() += 1;
-            for change in &turn.changes {
-                match &change.value {
-                    Some(value) => obj.fields.insert(change.field.clone(), value.clone()),
-                    None => obj.fields.remove(&change.field),
-                };
-            }
-            if !turn.changes.is_empty() {
-                obj.version = (obj.version.0 + 1, turn.activation);
-            }
-        }
-        for send in &turn.sends {
-            let invoked_by = Bytes::copy_from_slice(&id.to_bytes());
-            self.send(ParcelBody::Invoke(Invoke { invoked_by, ..send.clone() }));
-        }
-    }
-
-    fn keep(&mut self, id: InvocationId, retention: u64, outcome: &Outcome) {
-        if retention > 0 {
-            let expires = self.log_time + retention;
-            self.kept.insert(id, (outcome.clone(), expires));
-            self.timers.insert((expires, 4, id, 0));
-        }
-    }
-
-    /// Ends an invocation; `keep` says whether its result is remembered.
-    fn complete(&mut self, id: InvocationId, outcome: &Outcome, keep: bool) {
-        let Some(inv) = self.invocations.remove(&id) else { return };
-        self.timers.retain(|(_, kind, owner, _)| *owner != id || *kind == 4);
-        self.ends.entry(id).or_default().push(outcome.clone());
-        if keep {
-            self.keep(id, inv.retention, outcome);
-        }
-        for sink in &inv.sinks {
-            self.respond(sink, Some(outcome.clone()));
-        }
-        let Some(obj) = inv.target.exclusive_object().and_then(|object| self.objects.get_mut(&object)) else { return };
-        let was_first = obj.queue.front() == Some(&id);
-        obj.queue.retain(|queued| *queued != id);
-        let next = obj.queue.front().copied().filter(|_| was_first);
-        if let Some(next) = next
-            && self.invocations.get(&next).is_some_and(|inv| inv.target.form() == Form::Flow)
-        {
-            self.start(next);
-        }
-    }
-
-    fn failed(&mut self, failed: AttemptFailed) {
-        let Some(id) = InvocationId::from_bytes(&failed.id) else { return };
-        let mut here = false;
-        if let Some(invoke) = &failed.accept {
-            if self.known(id, invoke.sink.as_ref()) {
-                return;
-            }
-            here = true;
-            self.accept(invoke);
-        }
-        let Some(inv) = self.invocations.get(&id) else { return };
-        let first = match inv.target.exclusive_object().and_then(|object| self.objects.get(&object)) {
-            Some(obj) => obj.queue.front() == Some(&id),
-            None => false,
-        };
-        let current = match inv.status {
-            Status::Running if here => true,
-            Status::Running => inv.attempt == failed.attempt && failed.term == self.term,
-            Status::Queued => inv.target.form() == Form::Turn && first,
-            _ => false,
-        };
-        if !current {
-            self.fenced += 1;
-            return;
-        }
-        if let Some(inv) = self.invocations.get_mut(&id) {
-            inv.failures += 1;
-        }
-        match failed.next {
-            Some(Next::RetryAfter(ms)) => {
-                let due = self.log_time + ms.max(1);
-                self.set(id, Status::BackingOff(due));
-                self.timers.insert((due, 3, id, 0));
-            }
-            Some(Next::Fail(_)) => {
-                self.complete(id, &Outcome::failure(failed.failure.unwrap_or_default()), true);
-            }
-            Some(Next::Pause(_)) | None => self.set(id, Status::Paused),
-        }
-    }
-
     fn note(&mut self, id: InvocationId, code: Code, note: &Notification) {
         let Some(inv) = self.invocations.get_mut(&id) else { return };
-        if matches!(inv.status, Status::Scheduled(_) | Status::Queued) {
+        let repeated_sleep = inv.status == Status::Queued && code == Code::SLEEP_DONE;
+        if matches!(inv.status, Status::Scheduled(_) | Status::Queued) && !repeated_sleep {
             return;
         }
         inv.journal.push((code, note.encode_to_vec().into()));
@@ -430,6 +426,12 @@ impl Part {
     fn response(&mut self, response: Response) {
         let Some(sink) = response.sink else { return };
         let Some(id) = InvocationId::from_bytes(&sink.caller) else { return };
+        if sink.code == u32::from(Code::SCHEDULED_RUN_DONE.0) {
+            return self.run_ended(id, sink.life, &response.callee, response.outcome.unwrap_or_default());
+        }
+        if self.invocations.get(&id).is_none_or(|inv| inv.life != sink.life) {
+            return;
+        }
         let result = match response.outcome.and_then(|outcome| outcome.kind) {
             Some(abide_model::command::OutcomeKind::Success(content)) => NotificationResult::Value(Value { content }),
             Some(abide_model::command::OutcomeKind::Failure(failure)) => NotificationResult::Failure(failure),
@@ -443,12 +445,29 @@ impl Part {
         let (Some(target), Some(sink)) = (InvocationId::from_bytes(&attach.target), attach.sink) else { return };
         match self.invocations.get_mut(&target) {
             Some(inv) if waits => inv.sinks.push(sink),
-            Some(_) => self.respond(&sink, None),
+            Some(_) => self.respond(target, &sink, None),
             None => {
                 let not_found = || Outcome::failure(Failure::new(404, "not found"));
-                let outcome = self.kept.get(&target).map_or_else(not_found, |(outcome, _)| outcome.clone());
-                self.respond(&sink, Some(outcome));
+                let outcome = self.kept.get(&target).map_or_else(not_found, |kept| kept.outcome.clone());
+                self.respond(target, &sink, Some(outcome));
             }
         }
     }
+}
+
+impl Inv {
+    /// The argument.
+    fn input(&self) -> Bytes {
+        let input = self.journal.first().and_then(|(_, input)| Input::decode(input.clone()).ok());
+        input.and_then(|input| input.value).unwrap_or_default().content
+    }
+}
+
+/// Whether this is the one handler of a workflow that runs once per key.
+fn is_run(target: &Target) -> bool {
+    target.access() == Access::Workflow && target.form() != Form::Edit
+}
+
+fn binary(id: InvocationId) -> Bytes {
+    Bytes::copy_from_slice(&id.to_bytes())
 }

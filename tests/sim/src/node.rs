@@ -2,18 +2,22 @@
 
 pub(crate) mod disk;
 mod output;
+mod schedules;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use abide_model::command::Command;
 use abide_model::id::{InvocationId, Millis, ObjectId, PartitionId};
+use abide_model::table::{Invocations, Status};
+use abide_model::view::View as _;
 use abide_partition::{Input, Partition, PartitionError, PartitionSettings};
 use abide_storage::{Checkpoint, LogBatch, LogStore, LogWrite, Overlay, StorageError};
 pub(crate) use disk::Crash;
 
 use crate::config::Canary;
 use crate::host::{Ask, Cx, Host, HostMsg, Timer};
+use crate::ledger::Life;
 use crate::model;
 use crate::store::SimState;
 use crate::violation::{Check, Invariant, Violation, check};
@@ -253,6 +257,9 @@ impl World {
 
     /// A reminder of the host.
     pub(crate) fn host_timer(&mut self, node: &mut Node, timer: Timer) -> Check<Fate> {
+        if let Timer::Run(life, attempt) = timer {
+            runs_rightly(node, self.config.partitions, life, attempt)?;
+        }
         self.with_host(node, |host, cx| host.timer(timer, cx))
     }
 
@@ -274,7 +281,7 @@ impl World {
                 Ask::Propose(partition, command) => node.slots[partition.0 as usize].inbox.push_back(*command),
                 Ask::Load(object) => node.loads.push((object, None)),
                 Ask::After(delay, timer) => self.after(delay, Event::HostTimer(self.epoch, timer)),
-                Ask::Awakeable { id, created_at, signal } => self.awaits((id, created_at, signal)),
+                Ask::Awaits(id, life, signal) => self.awaits((id, life, signal)),
             }
         }
         let idle = node.loads.is_empty() && node.slots.iter().all(|slot| slot.inbox.is_empty());
@@ -346,6 +353,19 @@ impl Node {
     pub(crate) fn host_sizes(&self) -> (usize, usize) {
         self.host.sizes()
     }
+}
+
+/// Code is about to run of an attempt: when the host knows all that is applied, the tables say that it is under way.
+fn runs_rightly(node: &Node, partitions: u32, life: Life, attempt: u32) -> Check {
+    let p = PartitionId::of(life.0.partition_key, partitions).0 as usize;
+    if !node.host_inbox[p].is_empty() || !node.host.is_about_to_run(life, attempt) {
+        return Ok(());
+    }
+    let row = node.slots[p].partition.view().get::<Invocations>(&life.0).ok().flatten();
+    let rightly = row.as_ref().is_some_and(|row| {
+        matches!(row.status, Some(Status::Running(_))) && (row.life, row.attempt) == (life.1, attempt)
+    });
+    check(rightly, Invariant::I22Stopped, || format!("attempt {attempt} of {life:?} runs, the tables say {row:?}"))
 }
 
 /// The process stopped although its disks did what they promise.

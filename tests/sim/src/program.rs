@@ -3,13 +3,15 @@
 //! A program follows from its invocation's input alone, so that every attempt meets the same one. The interpreter runs
 //! it from the top each time: what the journal has is replayed, what it has not is new, until something is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use abide_model::command::{FlowMessage, Invoke};
+use abide_model::command::{Access, FlowMessage, Invoke, Target};
+use abide_model::id::{AwakeableId, InvocationId};
 use abide_model::protocol::{
-    Call, Code, EagerStateResult, Failure, GetEagerState, InvocationTarget, NotificationId, NotificationResult,
-    OneWayCall, Output, OutputResult, PlainCommand, RawMessage, SIGNAL_CANCEL, SendSignal, SetState, SignalId,
-    SignalResult, Sleep, StateKeyCommand, Value,
+    AwakeableResult, Call, Code, CompleteAwakeable, CompletePromise, EagerStateResult, Failure, GetEagerState,
+    InvocationTarget, NotificationId, NotificationResult, OneWayCall, Output, OutputResult, PlainCommand,
+    PromiseCommand, PromiseResult, RawMessage, SIGNAL_CANCEL, SendSignal, SetState, SignalId, SignalResult, Sleep,
+    StateKeyCommand, Value,
 };
 use bytes::Bytes;
 use prost::Message as _;
@@ -21,6 +23,9 @@ use crate::rng::{Rng, fold};
 const POKE: u32 = 40;
 /// First signal of awakeables.
 pub(crate) const AWAKEABLE: u32 = 17;
+
+/// The handler of workflows that does nothing but complete a promise.
+pub(crate) const RESOLVE: &str = "resolve";
 
 /// One step of a program.
 #[derive(Clone, Debug)]
@@ -47,6 +52,20 @@ pub(crate) enum Op {
     Send(Callee, u64),
     /// Creates an awakeable.
     Awakeable,
+    /// Calls its own key, or that of a cart which waits for it.
+    CallUp(Callee),
+    /// Waits for the signal of this name.
+    Named(u8),
+    /// Gives the signal of this name to what the step of this number sent.
+    PokeNamed(usize, u8),
+    /// Completes the first awakeable of what the step of this number sent.
+    Complete(usize),
+    /// Waits for a promise.
+    GetPromise(u8),
+    /// Looks at a promise.
+    PeekPromise(u8),
+    /// Completes a promise, with a failure or a value.
+    CompletePromise(u8, bool),
     /// Waits for the result of what the step of this number sent.
     Attach(usize),
     /// Looks at the result of what the step of this number sent.
@@ -68,69 +87,155 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// The program that `input` of a flow of `service` stands for.
-    pub(crate) fn of(service: &str, keyed: bool, input: &[u8]) -> Self {
-        let seed = fold(0, input);
+    /// The program that `input` of a flow stands for.
+    pub(crate) fn of(target: &Target, input: &[u8]) -> Self {
+        if target.handler == RESOLVE {
+            let promise = input.first().copied().unwrap_or(0);
+            return Self { ops: vec![Op::CompletePromise(promise, false), Op::Await(0)], fails: false };
+        }
         let depth = input.first().copied().unwrap_or(0);
-        let mut rng = Rng::stream(seed, "program");
-        let rank = names::rank(service);
-        let mut ops: Vec<Op> = Vec::new();
-        // Steps whose results nobody has waited for, steps that sent something.
-        let mut open: Vec<usize> = Vec::new();
-        let mut sent: Vec<usize> = Vec::new();
-        for _ in 0..rng.range(1, 7) {
-            let state = if keyed { 3 } else { 0 };
-            let calls = if depth < 3 { 3 } else { 0 };
-            let known = if sent.is_empty() { 0 } else { 1 };
-            let race = if open.len() > 1 { 3 } else { 0 };
-            let here = ops.len();
-            match rng.weighted(&[state, state, 4, 2, calls, calls, 1, known, known, known, race]) {
-                0 => ops.push(match rng.below(6) {
-                    0 => Op::Clear(field(&mut rng)),
-                    1 => Op::ClearAll,
-                    _ => Op::Set(field(&mut rng), rng.next().to_le_bytes()[0]),
-                }),
-                1 => match rng.below(5) {
-                    0 => ops.extend([Op::Keys, Op::Await(here)]),
-                    1 | 2 => ops.extend([Op::Lazy(field(&mut rng)), Op::Await(here)]),
-                    _ => ops.push(Op::Eager(field(&mut rng))),
-                },
-                2 => ops.extend([Op::Run, Op::Await(here)]),
-                3 => {
-                    ops.push(Op::Sleep(rng.range(0, 400)));
-                    open.push(here);
-                }
-                4 => {
-                    ops.push(Op::Call(Callee::draw(&mut rng, rank, depth)));
-                    open.push(here);
-                }
-                5 => {
-                    let delay = if rng.chance(3_000) { rng.range(1, 500) } else { 0 };
-                    ops.push(Op::Send(Callee::draw(&mut rng, rank, depth), delay));
-                    sent.push(here);
-                }
-                6 => {
-                    ops.push(Op::Awakeable);
-                    open.push(here);
-                }
-                7 => {
-                    let of = sent[usize::try_from(rng.below(sent.len() as u64)).unwrap_or(0)];
-                    ops.push(Op::Attach(of));
-                    open.push(here);
-                }
-                8 => {
-                    let of = sent[usize::try_from(rng.below(sent.len() as u64)).unwrap_or(0)];
-                    ops.extend([Op::Peek(of), Op::Await(here)]);
-                }
-                9 => ops.push(Op::Poke(sent[usize::try_from(rng.below(sent.len() as u64)).unwrap_or(0)])),
-                _ => ops.push(Op::Race(open[0], open[1])),
-            }
-            if !open.is_empty() && rng.chance(5_000) {
-                ops.push(Op::Await(open.remove(0)));
+        let mut draft =
+            Draft { rng: Rng::stream(fold(0, input), "program"), ops: Vec::new(), open: Vec::new(), sent: Vec::new() };
+        for _ in 0..draft.rng.range(1, 7) {
+            draft.step(target, input, depth);
+            if !draft.open.is_empty() && draft.rng.chance(5_000) {
+                let of = draft.open.remove(0);
+                draft.ops.push(Op::Await(of));
             }
         }
-        ops.extend(open.into_iter().map(Op::Await));
-        Self { ops, fails: rng.chance(1_000) }
+        draft.ops.extend(draft.open.into_iter().map(Op::Await));
+        Self { ops: draft.ops, fails: draft.rng.chance(1_000) }
+    }
+}
+
+/// A program that is being written.
+struct Draft {
+    rng: Rng,
+    ops: Vec<Op>,
+    /// Steps whose results nobody has waited for.
+    open: Vec<usize>,
+    /// Steps that sent something.
+    sent: Vec<usize>,
+}
+
+impl Draft {
+    fn step(&mut self, target: &Target, input: &[u8], depth: u8) {
+        let (service, workflow) = (target.service.as_str(), target.workflow);
+        let when = |holds: bool, weight: u64| if holds { weight } else { 0 };
+        let writes = when(target.key.is_some() && target.access() != Access::Shared, 3);
+        let reads = when(target.key.is_some(), 3);
+        let calls = when(depth < 3, 3);
+        let promises = when(workflow, 5);
+        let up = when(target.key.is_some() && depth < 3, 1);
+        let known = when(!self.sent.is_empty(), 1);
+        let race = when(self.open.len() > 1, 3);
+        let here = self.ops.len();
+        let weights = [writes, reads, 4, 2, calls, calls, 1, known, known, known, race, promises, up, 1, known, known];
+        let rng = &mut self.rng;
+        match rng.weighted(&weights) {
+            0 => self.ops.push(match rng.below(6) {
+                0 => Op::Clear(field(rng)),
+                1 => Op::ClearAll,
+                _ => Op::Set(field(rng), rng.next().to_le_bytes()[0]),
+            }),
+            1 => match rng.below(5) {
+                0 => self.ops.extend([Op::Keys, Op::Await(here)]),
+                // The state of a workflow may be edited while an attempt runs.
+                3 | 4 if !workflow => self.ops.push(Op::Eager(field(rng))),
+                _ => self.ops.extend([Op::Lazy(field(rng)), Op::Await(here)]),
+            },
+            2 => self.ops.extend([Op::Run, Op::Await(here)]),
+            3 => {
+                self.ops.push(Op::Sleep(rng.range(0, 400)));
+                self.open.push(here);
+            }
+            4 => {
+                let mut callee = Callee::draw(rng, service, depth);
+                if let (names::CART, names::STOCK, Some(key)) = (service, callee.service, &target.key) {
+                    callee.input.extend(key.bytes());
+                }
+                self.ops.push(Op::Call(callee));
+                self.open.push(here);
+            }
+            5 => {
+                let delay = if rng.chance(3_000) { rng.range(1, 500) } else { 0 };
+                self.ops.push(Op::Send(Callee::draw(rng, service, depth), delay));
+                self.sent.push(here);
+            }
+            6 => {
+                self.ops.push(Op::Awakeable);
+                self.open.push(here);
+            }
+            7 => {
+                let of = self.earlier();
+                self.ops.push(Op::Attach(of));
+                self.open.push(here);
+            }
+            8 => {
+                let of = self.earlier();
+                self.ops.extend([Op::Peek(of), Op::Await(here)]);
+            }
+            9 => {
+                let of = self.earlier();
+                self.ops.push(Op::Poke(of));
+            }
+            10 => self.ops.push(Op::Race(self.open[0], self.open[1])),
+            11 => self.promise(here),
+            12 => {
+                let callee = self.holder(target, input, depth);
+                self.ops.push(Op::CallUp(callee));
+                self.open.push(here);
+            }
+            13 => {
+                self.ops.push(Op::Named(self.rng.next().to_le_bytes()[0] % 2));
+                self.open.push(here);
+            }
+            14 => {
+                let of = self.earlier();
+                self.ops.push(Op::PokeNamed(of, self.rng.next().to_le_bytes()[0] % 2));
+            }
+            _ => {
+                let of = self.earlier();
+                self.ops.push(Op::Complete(of));
+            }
+        }
+    }
+
+    fn earlier(&mut self) -> usize {
+        self.sent[usize::try_from(self.rng.below(self.sent.len() as u64)).unwrap_or(0)]
+    }
+
+    fn promise(&mut self, here: usize) {
+        let name = self.rng.next().to_le_bytes()[0] % 3;
+        match self.rng.below(4) {
+            0 => {
+                self.ops.push(Op::GetPromise(name));
+                self.open.push(here);
+            }
+            1 => self.ops.extend([Op::PeekPromise(name), Op::Await(here)]),
+            _ => {
+                self.ops.push(Op::CompletePromise(name, self.rng.chance(2_000)));
+                self.open.push(here);
+            }
+        }
+    }
+
+    /// Its own key, or that of the cart that waits for it.
+    fn holder(&mut self, target: &Target, input: &[u8], depth: u8) -> Callee {
+        let up = input.get(names::FLOW_INPUT..).filter(|key| !key.is_empty());
+        match (target.service.as_str(), up) {
+            (names::STOCK, Some(key)) => {
+                let key = String::from_utf8_lossy(key).into_owned();
+                Callee::flow(&mut self.rng, names::CART, Some(key), depth + 1)
+            }
+            (names::ORDER, _) => {
+                Callee::workflow(&mut self.rng, "run", target.key.clone().unwrap_or_default(), depth + 1)
+            }
+            (service, _) => {
+                let service = if service == names::CART { names::CART } else { names::STOCK };
+                Callee::flow(&mut self.rng, service, target.key.clone(), depth + 1)
+            }
+        }
     }
 }
 
@@ -140,6 +245,14 @@ fn field(rng: &mut Rng) -> u8 {
 
 fn field_name(field: u8) -> String {
     char::from(field).to_string()
+}
+
+fn signal_name(name: u8) -> String {
+    format!("s{name}")
+}
+
+pub(crate) fn promise_name(promise: u8) -> String {
+    format!("p{promise}")
 }
 
 /// What an attempt knows: the commands and notifications of its journal.
@@ -178,6 +291,8 @@ pub(crate) struct Replay<'a> {
     cursor: usize,
     next_completion: u32,
     next_signal: u32,
+    /// Where results of user code come.
+    steps: BTreeSet<NotificationId>,
     digest: u64,
 }
 
@@ -206,6 +321,7 @@ impl<'a> Replay<'a> {
             cursor: 0,
             next_completion: 1,
             next_signal: AWAKEABLE,
+            steps: BTreeSet::new(),
             digest: 0,
         }
     }
@@ -281,6 +397,7 @@ impl<'a> Replay<'a> {
             }
             Op::Run => {
                 let completion = self.completion(slot);
+                self.steps.insert(NotificationId::Completion(completion));
                 let run = PlainCommand { result_completion_id: completion, name };
                 self.command(Code::RUN, run.encode_to_vec(), None)?;
                 if !self.known.notes.contains_key(&NotificationId::Completion(completion)) {
@@ -292,7 +409,7 @@ impl<'a> Replay<'a> {
                 let sleep = Sleep { wake_up_time: self.now + ms, result_completion_id: completion, name };
                 self.command(Code::SLEEP, sleep.encode_to_vec(), None)?;
             }
-            Op::Call(callee) => {
+            Op::Call(callee) | Op::CallUp(callee) => {
                 let id_completion = self.callee_completion(slot);
                 let result_completion_id = self.completion(slot);
                 let invoke = self.resolve(callee, 0);
@@ -336,6 +453,44 @@ impl<'a> Replay<'a> {
                     entry_name: name,
                 };
                 self.command(Code::SEND_SIGNAL, signal.encode_to_vec(), None)?;
+            }
+            Op::Named(name) => slot.result = Some(NotificationId::SignalName(signal_name(*name))),
+            Op::PokeNamed(of, signal) => {
+                let signal = SendSignal {
+                    target_invocation_id: self.callee_of(&slots[*of])?,
+                    signal_id: Some(SignalId::Name(signal_name(*signal))),
+                    result: Some(SignalResult::Failure(Failure::new(400, "poked by name"))),
+                    entry_name: name,
+                };
+                self.command(Code::SEND_SIGNAL, signal.encode_to_vec(), None)?;
+            }
+            Op::Complete(of) => {
+                let text = self.callee_of(&slots[*of])?;
+                let invocation = text.parse::<InvocationId>().map_err(|error| Stop::Mismatch(error.to_string()))?;
+                let complete = CompleteAwakeable {
+                    awakeable_id: AwakeableId { invocation, signal: AWAKEABLE }.to_string(),
+                    result: Some(AwakeableResult::Value(Value { content: Bytes::from_static(b"completed") })),
+                    name,
+                };
+                self.command(Code::COMPLETE_AWAKEABLE, complete.encode_to_vec(), None)?;
+            }
+            Op::GetPromise(promise) | Op::PeekPromise(promise) => {
+                let result_completion_id = self.completion(slot);
+                let command = PromiseCommand { key: promise_name(*promise), result_completion_id, name };
+                let waits = matches!(op, Op::GetPromise(_));
+                let code = if waits { Code::GET_PROMISE } else { Code::PEEK_PROMISE };
+                self.command(code, command.encode_to_vec(), None)?;
+            }
+            Op::CompletePromise(promise, fails) => {
+                let result_completion_id = self.completion(slot);
+                let result = Some(if *fails {
+                    PromiseResult::Failure(Failure::new(400, "rejected"))
+                } else {
+                    // Another one for each that completes it, so that a second completion shows.
+                    PromiseResult::Value(Value { content: Bytes::from(format!("{:x} {name}", self.digest)) })
+                });
+                let command = CompletePromise { key: promise_name(*promise), result, result_completion_id, name };
+                self.command(Code::COMPLETE_PROMISE, command.encode_to_vec(), None)?;
             }
             Op::Await(of) => {
                 let (_, result) = self.wait(slots[*of].result.as_slice())?;
@@ -402,13 +557,17 @@ impl<'a> Replay<'a> {
         Ok(payload)
     }
 
-    /// The earliest notification among `ids`. A cancellation counts while there is none.
+    /// The earliest notification among `ids`. A cancellation that came before it counts instead, except for a step: its
+    /// result is there as soon as it is waited for.
     fn wait(&mut self, ids: &[NotificationId]) -> Result<(NotificationId, NotificationResult), Stop> {
         let first = ids.iter().filter_map(|id| Some((id, self.known.notes.get(id)?))).min_by_key(|(_, note)| note.0);
-        if let Some((id, (_, result))) = first {
+        let cancel = self.known.notes.get(&NotificationId::SignalIndex(SIGNAL_CANCEL)).map(|note| note.0);
+        if let Some((id, (index, result))) = first
+            && (self.steps.contains(id) || cancel.is_none_or(|cancel| *index < cancel))
+        {
             return Ok((id.clone(), result.clone()));
         }
-        if self.known.notes.contains_key(&NotificationId::SignalIndex(SIGNAL_CANCEL)) {
+        if cancel.is_some() {
             return Err(self.end(OutputResult::Failure(Failure::new(409, names::CANCELLED))));
         }
         Err(Stop::Wait(ids.to_vec()))

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use abide_model::table::{Completions, Direction, Mailboxes, Sequences, Table};
+use abide_model::table::{Completions, Direction, Expiries, Letters, Mailboxes, Promises, Sequences, Table};
 use abide_storage::{MemState, StateStore, StateWrite, StorageError};
 use bytes::Bytes;
 
@@ -37,9 +37,10 @@ impl StateStore for SimState {
             Some(Canary::DropTaken) => {
                 batch.retain(|(key, _)| !key[PREFIX..].starts_with(&[Sequences::TAG, Direction::Taken as u8]));
             }
-            Some(Canary::DropCompletions) => {
-                batch.retain(|(key, value)| value.is_none() || key.get(PREFIX) != Some(&Completions::TAG));
-            }
+            Some(Canary::DropCompletions) => forget::<Completions>(&mut batch),
+            Some(Canary::DropPromises) => forget::<Promises>(&mut batch),
+            Some(Canary::DropExpiries) => forget::<Expiries>(&mut batch),
+            Some(Canary::DropLetters) => forget::<Letters>(&mut batch),
             Some(Canary::SwapFifo) => swap_neighbours(&mut batch),
             _ => {}
         }
@@ -49,6 +50,11 @@ impl StateStore for SimState {
     fn sync(&self) -> Result<(), StorageError> {
         self.disk.sync()
     }
+}
+
+/// Loses what is written to a table.
+fn forget<T: Table>(batch: &mut Vec<StateWrite>) {
+    batch.retain(|(key, value)| value.is_none() || key.get(PREFIX) != Some(&T::TAG));
 }
 
 /// Exchanges the invocations at two neighbouring numbers of a mailbox.

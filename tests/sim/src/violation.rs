@@ -29,6 +29,16 @@ pub enum Invariant {
     I16Exchange,
     /// Money is neither made nor lost.
     I17Conservation,
+    /// A promise is completed once, and everybody sees the same.
+    I18Promises,
+    /// A failure that nobody hears of leaves one letter, which stays until somebody takes it.
+    I19Letters,
+    /// What expires is gone, and nothing is forgotten early.
+    I20Expiry,
+    /// Each time of a schedule is run or counted as skipped, once, and not early.
+    I21Schedules,
+    /// No code runs of what is paused or over.
+    I22Stopped,
     /// After the faults stop, everything ends.
     L6Progress,
     /// The node stopped although nothing was wrong with its disks.

@@ -3,17 +3,16 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use abide_model::command::{Body, Command, Control, Verb};
-use abide_model::id::InvocationId;
+use abide_model::command::Command;
+use abide_model::id::{InvocationId, ObjectId, ScheduleId};
 use abide_storage::{LogEntry, MemLog, MemState};
-use bytes::Bytes;
 
 use crate::audit;
 use crate::client::{Awakeable, Request};
 use crate::config::{Canary, Config, Faults};
 use crate::host::Timer;
 use crate::ledger::Ledger;
-use crate::model::{Model, Status};
+use crate::model::Model;
 use crate::node::{Crash, Fate, Node};
 use crate::rng::Rng;
 use crate::trace::Trace;
@@ -23,6 +22,8 @@ use crate::violation::{Check, Invariant, check};
 const EPOCH_MS: i64 = 1_000_000;
 /// Longest time that everything may take to end after the faults have stopped, in ms.
 const CALM_MAX: u64 = 300_000;
+/// How long after its time something may be forgotten, or a timer fire, in ms.
+const LATE_MAX: u64 = 1_000;
 /// Latest time at which the faults stop, in ms.
 const STORM_MAX: u64 = 60_000;
 
@@ -107,6 +108,22 @@ pub struct Counts {
     pub executions: u64,
     /// Records of attempts that were over.
     pub fenced: u64,
+    /// Runs that schedules asked for.
+    pub scheduled: u64,
+    /// Results, journals and states that were forgotten.
+    pub forgotten: u64,
+    /// Dead letters.
+    pub letters: u64,
+    /// Dead letters that were dropped because there were too many.
+    pub dropped: u64,
+    /// Promises that were completed.
+    pub promises: u64,
+    /// Calls that would have waited for themselves.
+    pub deadlocks: u64,
+    /// Edits of states that were carried out.
+    pub edits: u64,
+    /// Invocations that were restarted or redriven.
+    pub repeated: u64,
     /// Events.
     pub events: u64,
     /// Simulated ms.
@@ -148,6 +165,12 @@ pub(crate) struct World {
     /// Requests that complete an awakeable.
     pub(crate) completions: BTreeMap<u64, Awakeable>,
     calm_since: Option<u64>,
+    /// Ticks of the calm.
+    pub(crate) ticks: u64,
+    /// How many times each schedule had accounted for when the calm began.
+    pub(crate) fired: BTreeMap<ScheduleId, u64>,
+    /// When an operator last had a promise completed.
+    pub(crate) resolved: BTreeMap<(ObjectId, String), u64>,
 }
 
 impl World {
@@ -187,6 +210,9 @@ impl World {
             awakeables: BTreeMap::new(),
             completions: BTreeMap::new(),
             calm_since: None,
+            ticks: 0,
+            fired: BTreeMap::new(),
+            resolved: BTreeMap::new(),
             faults: config.faults.clone(),
             config,
         }
@@ -211,7 +237,16 @@ impl World {
         }
         self.counts.simulated_ms = self.time;
         self.counts.executions = self.ledger.executions;
-        self.counts.fenced = self.model.parts.iter().map(|part| part.fenced).sum();
+        for part in &self.model.parts {
+            self.counts.fenced += part.fenced;
+            self.counts.forgotten += part.forgotten;
+            self.counts.letters += part.lettered;
+            self.counts.dropped += part.dropped();
+            self.counts.promises += part.promised;
+            self.counts.deadlocks += part.deadlocks;
+            self.counts.edits += part.edits;
+            self.counts.repeated += part.repeated;
+        }
         audit::audit(self)
     }
 
@@ -259,7 +294,9 @@ impl World {
 
     fn ticked(&mut self, node: &mut Node) -> Check<Fate> {
         if self.rng.fault.chance(self.faults.clock) {
-            let jump = i64::try_from(self.rng.fault.range(1, 3_000)).unwrap_or(1);
+            // Now and then so far that schedules miss times.
+            let most = if self.rng.fault.chance(1_000) { 30_000 } else { 3_000 };
+            let jump = i64::try_from(self.rng.fault.range(1, most)).unwrap_or(1);
             // Back as far as forward, but never before the first reading.
             self.skew = (self.skew + if self.rng.fault.chance(5_000) { jump } else { -jump }).max(EPOCH_MS);
             self.latest_wall = self.latest_wall.max(self.wall());
@@ -270,23 +307,10 @@ impl World {
             self.compare(node)?;
         }
         if self.calm_since.is_some() {
-            self.resume_paused(node);
+            self.ticks += 1;
+            self.calm_down();
         }
         Ok(fate)
-    }
-
-    /// The faults have stopped: an operator lets everything go on.
-    fn resume_paused(&mut self, node: &mut Node) {
-        let parts = self.model.parts.iter();
-        let paused: Vec<_> = parts
-            .flat_map(|part| part.invocations.iter().filter(|(_, inv)| inv.status == Status::Paused))
-            .map(|(id, _)| *id)
-            .collect();
-        let _ = node;
-        for id in paused {
-            let control = Control { target: Bytes::copy_from_slice(&id.to_bytes()), verb: Verb::Resume as i32 };
-            self.propose_from_outside(id, Command::new(Body::Control(control)));
-        }
     }
 
     /// Whether the run is over. Ends the storm when the clients have asked everything.
@@ -300,8 +324,9 @@ impl World {
             }
             return Ok(false);
         };
+        let late = self.wall().saturating_sub(LATE_MAX);
         let drained = self.requests.is_empty()
-            && self.model.parts.iter().all(|part| part.invocations.is_empty() && part.is_drained())
+            && self.model.parts.iter().all(|part| part.is_empty() && part.is_drained() && !part.is_late(late))
             && self.node.as_ref().is_some_and(Node::is_quiet);
         check(drained || self.time < since + CALM_MAX, Invariant::L6Progress, || audit::stuck(self))?;
         Ok(drained)

@@ -32,6 +32,13 @@ fn everything_happens_somewhere() {
         total.executions += counts.executions;
         total.unknown += counts.unknown;
         total.compared += counts.compared;
+        total.scheduled += counts.scheduled;
+        total.forgotten += counts.forgotten;
+        total.letters += counts.letters;
+        total.promises += counts.promises;
+        total.deadlocks += counts.deadlocks;
+        total.edits += counts.edits;
+        total.repeated += counts.repeated;
     }
     for (count, what) in [
         (total.crashes, "crashes"),
@@ -43,6 +50,13 @@ fn everything_happens_somewhere() {
         (total.executions, "steps of flows"),
         (total.unknown, "unknown outcomes"),
         (total.compared, "comparisons with the model"),
+        (total.scheduled, "runs of schedules"),
+        (total.forgotten, "things that were forgotten"),
+        (total.letters, "dead letters"),
+        (total.promises, "completed promises"),
+        (total.deadlocks, "calls that would wait for themselves"),
+        (total.edits, "edits of states"),
+        (total.repeated, "restarted and redriven invocations"),
     ] {
         assert!(count > 0, "no {what} among {SEEDS:?}");
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use abide_model::command::Form;
+use abide_model::command::{Form, Priority};
 use abide_model::effect::Work;
 use abide_model::id::InvocationId;
 use tokio::time::Instant;
@@ -16,6 +16,8 @@ const PLACING_MAX: Duration = Duration::from_secs(1);
 /// Committed invocations that were not run yet, in mailbox order.
 pub(crate) struct Queue {
     items: VecDeque<Item>,
+    /// Whether the first item is known to hold the key, so that nothing can come before it.
+    first_holds: bool,
     /// Whether the mailbox goes on behind the items.
     more: bool,
     /// Own requests on their way into the mailbox, the last of them since when.
@@ -44,6 +46,7 @@ pub(crate) enum Hold {
 impl Queue {
     pub(crate) fn new(queued: Vec<Queued>, more: bool, mirror: usize) -> Self {
         let more = more || queued.len() > mirror;
+        let first_holds = !queued.is_empty();
         let items = queued.into_iter().take(mirror).map(|Queued { work, held }| {
             let hold = match work.target.form() {
                 Form::Flow | Form::Edit => Hold::Flow,
@@ -52,10 +55,12 @@ impl Queue {
             };
             Item { work, hold }
         });
-        Self { items: items.collect(), more, placing: Vec::new(), placed_at: None }
+        Self { items: items.collect(), first_holds, more, placing: Vec::new(), placed_at: None }
     }
 
     /// A request was accepted into the mailbox. `false` when the order of the mailbox is not known any more.
+    ///
+    /// It may also come before items that were run already. That needs no care: their records are rejected then.
     pub(crate) fn enqueued(&mut self, work: Work, now: Instant, mirror: usize) -> bool {
         self.placing.retain(|id| *id != work.id);
         self.forget_lost(now);
@@ -69,13 +74,29 @@ impl Queue {
         if self.items.iter().any(|item| item.hold == Hold::Unconfirmed) {
             return false;
         }
-        if self.more || self.items.len() >= mirror {
+        let Some(at) = self.place_of(work.target.class()) else { return false };
+        if at == self.items.len() && (self.more || at >= mirror) {
             self.more = true;
             return true;
         }
         let hold = if work.target.form() == Form::Turn { Hold::Free } else { Hold::Flow };
-        self.items.push_back(Item { work, hold });
+        self.items.insert(at, Item { work, hold });
+        if self.items.len() > mirror {
+            self.items.pop_back();
+            self.more = true;
+        }
         true
+    }
+
+    /// Where a new item of this class stands: behind its own class and those before it, and behind who holds the key.
+    /// `None` when it is not known whether it comes before the first item.
+    fn place_of(&self, class: Priority) -> Option<usize> {
+        let is_before = |item: &Item| item.work.target.class().rank() <= class.rank();
+        if self.items.back().is_none_or(is_before) {
+            return Some(self.items.len());
+        }
+        let behind = self.items.iter().skip(1).take_while(|item| is_before(item)).count();
+        (self.first_holds || self.items.front().is_some_and(is_before)).then_some(1 + behind)
     }
 
     /// An own request is on its way into the mailbox.
@@ -117,6 +138,7 @@ impl Queue {
     }
 
     pub(crate) fn pop(&mut self) -> Option<Item> {
+        self.first_holds = false;
         self.items.pop_front()
     }
 

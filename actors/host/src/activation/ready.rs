@@ -301,7 +301,7 @@ impl<P: Port> Activation<P> {
         let resolved = self.service.resolve(&item.work.target);
         let ended = match &resolved {
             Ok(handler) => ready.run(&self.env, &self.service, *handler, &Request::of_work(&item.work)),
-            Err(failure) => Err(Fault::mismatch(failure.clone())),
+            Err(failure) => Err(Fault::missing(failure.clone())),
         };
         let id = Bytes::copy_from_slice(&item.work.id.to_bytes());
         let life = due.map_or(item.work.life, |due| due.life);
@@ -310,17 +310,17 @@ impl<P: Port> Activation<P> {
             Err(fault) => {
                 let failures = due.map_or(item.work.failures, |due| due.failures) + 1;
                 let handler = resolved.ok().map(|handler| (&*self.service, handler));
-                let next = self.env.next(handler, failures);
+                let next = self.env.next_after(&fault, handler, failures);
                 self.env.metrics.attempt_failed(fault.kind);
                 let body = Body::AttemptFailed(AttemptFailed {
                     id,
                     accept: None,
                     term: due.map_or(0, |due| due.term),
                     attempt: due.map_or(0, |due| due.attempt),
+                    uncounted: fault.is_uncounted(),
                     failure: Some(fault.failure),
                     next: Some(next),
                     life,
-                    uncounted: false,
                 });
                 let order = Order::Propose { partition: self.partition, body, waiter: None };
                 item.work.failures = failures;

@@ -197,7 +197,7 @@ impl<P: Port> Driver<P> {
         self.env.metrics.attempt_failed(fault.kind);
         let uncounted = fault.is_uncounted();
         let next = match next {
-            None if uncounted => Next::RetryAfter(millis(self.env.settings.code_wait)),
+            None if uncounted => self.env.next_after(&fault, None, 0),
             None => self.policy(),
             Some(next) => next,
         };
@@ -225,10 +225,6 @@ impl<P: Port> Driver<P> {
         });
         self.env.next(handler, self.failures + 1)
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 enum Appended {

@@ -223,7 +223,7 @@ impl World {
         object.void = false;
         let queue = object.mailbox.iter().map(|queued| {
             let row = &self.invocations[queued];
-            let held = row.work.target.form() == Form::Flow || row.status == Status::Resting;
+            let held = row.work.target.form() == Form::Flow || matches!(row.status, Status::Resting | Status::Running);
             Queued { work: row.work.clone(), held }
         });
         self.events.push(HostEvent::Activated {
@@ -304,7 +304,9 @@ impl World {
         self.invocations.insert(id, row);
         let Some(object) = exclusive else { return self.start(id) };
         let mailbox = &mut self.objects.entry(object.clone()).or_default().mailbox;
-        mailbox.push_back(id);
+        let rank = |id: &InvocationId| self.invocations[id].work.target.class().rank();
+        let ahead = mailbox.iter().skip(1).take_while(|other| rank(other) <= rank(&id)).count();
+        mailbox.insert(mailbox.len().min(1 + ahead), id);
         let first = mailbox.len() == 1;
         self.events.push(HostEvent::Enqueued { object, work });
         if first && form == Form::Flow {
@@ -447,6 +449,14 @@ impl World {
             Status::Resting | Status::Suspended(_) => false,
         };
         if !current {
+            let work = row.work.clone();
+            let object = work.target.exclusive_object().filter(|_| row.status == Status::Queued);
+            let Some(object) = object else { return };
+            let holder = self.objects[&object].mailbox.front().map(|id| self.invocations[id].work.target.class());
+            if holder.is_some_and(|class| class != work.target.class()) {
+                self.events.push(HostEvent::Abort { invocation: id, object: Some(object.clone()) });
+                self.events.push(HostEvent::Enqueued { object, work });
+            }
             return;
         }
         row.work.failures += u32::from(!failed.uncounted);

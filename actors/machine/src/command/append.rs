@@ -58,7 +58,7 @@ pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>, append: Append) -> Result<(),
     let Some(id) = InvocationId::from_bytes(&append.id) else { return Ok(()) };
     let Some(row) = txn.get::<Invocations>(&id)? else { return Ok(()) };
     let current = row.attempt == append.attempt
-        && row.life == append.life
+        && row.is_life(append.life)
         && append.term == txn.leader_term()
         && accept::can_listen(&row)
         && matches!(row.status, Some(Status::Running(_)));

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | brings its request (a turn that was not in the log) | accepted first, but not started |
 //! | brings its request, the id is known | answered from the earlier one; the failure does not count |
-//! | not the current attempt, or a turn that is not the first of its mailbox | nothing |
+//! | not the current attempt, or a turn that does not hold its key | nothing |
+//! | a turn that the host ran ahead and that another class has overtaken | what the host made of it is void; it is offered again |
 //! | the policy says retry | backing off, a timer tries it again |
 //! | the policy says pause | paused, for an operator |
 //! | the policy says fail | the failure is the outcome |
@@ -22,7 +23,7 @@ use abide_model::view::{ReadError, View};
 
 use crate::rule::accept::{self, First};
 use crate::rule::complete::By;
-use crate::rule::{complete, start};
+use crate::rule::{complete, mailbox, start};
 use crate::txn::Txn;
 
 pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>, request: u64, failed: AttemptFailed) -> Result<(), ReadError> {
@@ -45,7 +46,7 @@ pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>, request: u64, failed: Attempt
     }
     let Some(mut row) = txn.get::<Invocations>(&id)? else { return Ok(()) };
     if !is_current(txn, &row, &failed, accepted_here)? {
-        return Ok(());
+        return tell_overtaken(txn, id, &row, &failed);
     }
     if !failed.uncounted {
         row.failures += 1;
@@ -102,20 +103,40 @@ fn is_current<V: View>(
     match &row.status {
         Some(Status::Running(_)) if accepted_here => Ok(true),
         Some(Status::Running(_)) => {
-            Ok(row.attempt == failed.attempt && row.life == failed.life && failed.term == txn.leader_term())
+            Ok(row.attempt == failed.attempt && row.is_life(failed.life) && failed.term == txn.leader_term())
         }
-        // A turn is run from the mailbox without a start; only the first one there can have failed.
-        Some(Status::Queued(_)) if target.form() == Form::Turn && (accepted_here || row.life == failed.life) => {
+        // A turn is run from the mailbox without a start; only the one that holds the key can have failed.
+        Some(Status::Queued(_)) if target.form() == Form::Turn && (accepted_here || row.is_life(failed.life)) => {
             match target.exclusive_object() {
                 Some(object) => {
                     let state = txn.get::<Objects>(&object)?.unwrap_or_default();
-                    Ok(row.mailbox_seq == Some(state.head))
+                    Ok(mailbox::holds(&state, row))
                 }
                 None => Ok(false),
             }
         }
         _ => Ok(false),
     }
+}
+
+/// Tells the host of a turn that it takes for failed although its place has not come: something of a class before it was
+/// accepted meanwhile. Nothing else would tell it to run the turn again.
+fn tell_overtaken<V: View>(
+    txn: &mut Txn<'_, V>,
+    id: InvocationId,
+    row: &InvocationRow,
+    failed: &AttemptFailed,
+) -> Result<(), ReadError> {
+    let Some(target) = row.target.as_ref().filter(|target| target.form() == Form::Turn) else { return Ok(()) };
+    let waits = matches!(row.status, Some(Status::Queued(_))) && row.life == failed.life;
+    let Some(object) = target.exclusive_object().filter(|_| waits) else { return Ok(()) };
+    let holder = txn.get::<Objects>(&object)?.unwrap_or_default().holder();
+    if holder.is_some_and(|holder| holder.class != target.class()) {
+        let work = start::work(txn, id, row)?;
+        txn.emit(Effect::Abort { invocation: id, object: Some(object.clone()) });
+        txn.emit(Effect::Enqueued { object, work });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

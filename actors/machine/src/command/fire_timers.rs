@@ -14,11 +14,14 @@ use crate::rule::{accept, expiry, notify, schedule, start};
 use crate::txn::Txn;
 
 pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>) -> Result<(), ReadError> {
-    let (from, _) = Timers::whole();
-    let mut to = KeyWriter::new(Timers::TAG);
-    to.u64(txn.now().0.saturating_add(1));
-    let due = txn.scan_before::<Timers>(&from, &to.finish(), TIMERS_PER_COMMAND_MAX)?;
+    let (from, to) = txn.floors.due::<Timers>(txn.now());
+    let due = txn.scan_before::<Timers>(&from, &to, TIMERS_PER_COMMAND_MAX)?;
     let more = due.len() == TIMERS_PER_COMMAND_MAX;
+    // Before what firing sets anew, which lowers it again.
+    txn.floors.raise::<Timers>(match due.last() {
+        Some((last, _)) if more => last.due,
+        _ => txn.now().plus(1),
+    });
     for (timer, _) in due {
         txn.delete::<Timers>(&timer);
         txn.emit(Effect::TimerFired { due: timer.due, at: txn.now() });

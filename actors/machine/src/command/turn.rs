@@ -6,7 +6,7 @@
 //! | brings its request, the id is known | answered from the earlier one; what it changed is void |
 //! | brings its request, the key is free, ran on the applied state | changes, messages and outcome take effect |
 //! | brings its request, otherwise | the request goes into the mailbox and will run again; the activation is void |
-//! | from the mailbox, first there, ran on the applied state | changes, messages and outcome take effect |
+//! | from the mailbox, holds the key, ran on the applied state | changes, messages and outcome take effect |
 //! | from the mailbox, otherwise | void; it stays where it is |
 //! | not exclusive | messages and outcome take effect, once |
 
@@ -22,7 +22,7 @@ use bytes::Bytes;
 
 use crate::rule::accept::{self, First};
 use crate::rule::complete::By;
-use crate::rule::{complete, route, state};
+use crate::rule::{complete, mailbox, route, state};
 use crate::txn::Txn;
 
 pub(super) fn apply<V: View>(txn: &mut Txn<'_, V>, request: u64, turn: Turn) -> Result<(), ReadError> {
@@ -98,7 +98,7 @@ fn from_mailbox<V: View>(txn: &mut Txn<'_, V>, id: InvocationId, turn: Turn) -> 
     };
     let object = row.target.as_ref().and_then(Target::exclusive_object);
     let runs = matches!(row.status, Some(Status::Running(_) | Status::Queued(_)))
-        && row.life == turn.life
+        && row.is_life(turn.life)
         && !accept::can_listen(&row);
     let current = match &object {
         None => runs,
@@ -124,7 +124,7 @@ fn is_current<V: View>(
     base: Option<StateVersion>,
 ) -> Result<bool, ReadError> {
     let state = txn.get::<Objects>(object)?.unwrap_or_default();
-    Ok(row.mailbox_seq == Some(state.head) && base == Some(state.version()))
+    Ok(mailbox::holds(&state, row) && base == Some(state.version()))
 }
 
 /// Writes the changed fields and sends the messages.

@@ -8,7 +8,7 @@
 //! | the id is known and under way | the request waits for the same result, unless too many do already |
 //! | its time has not come | scheduled, a timer starts it |
 //! | an edit of a state that nothing is before | carried out by [`super::edit`] |
-//! | exclusive | takes the last place in the object's mailbox, or is refused when that is full |
+//! | exclusive | takes the last place of its class in the object's mailbox, or is refused when that is full |
 //! | otherwise | its attempt is due |
 
 use abide_model::command::{Access, Form, Invoke, Target};
@@ -22,7 +22,7 @@ use abide_model::table::{
 };
 use abide_model::view::{ReadError, View};
 
-use super::{complete, edit, mailbox, notify, start};
+use super::{complete, edit, letter, mailbox, notify, start};
 use crate::txn::Txn;
 
 /// The failure of a second call of a workflow's `run`.
@@ -219,13 +219,13 @@ pub(crate) fn record<V: View>(
 pub(crate) fn mailbox_full<V: View>(txn: &Txn<'_, V>, target: &Target) -> Result<Option<Failure>, ReadError> {
     let Some(object) = target.exclusive_object() else { return Ok(None) };
     let state = txn.get::<Objects>(&object)?.unwrap_or_default();
-    Ok((state.tail - state.head >= limits::MAILBOX_MAX).then(|| {
+    Ok((state.queued() >= limits::MAILBOX_MAX).then(|| {
         let text = format!("the mailbox of {object} is full ({} invocations); retry later", limits::MAILBOX_MAX);
         Failure::new(u32::from(MAILBOX_FULL.0), text)
     }))
 }
 
-/// Answers that `invoke` is not accepted.
+/// Answers that `invoke` is not accepted; a message that nobody waits for becomes a dead letter.
 pub(crate) fn refuse<V: View>(
     txn: &mut Txn<'_, V>,
     request: u64,
@@ -234,6 +234,10 @@ pub(crate) fn refuse<V: View>(
 ) -> Result<(), ReadError> {
     if let (Some(sink), Some(id)) = (&invoke.sink, invoke.id()) {
         notify::respond(txn, id, sink, Some(complete::failed(failure.clone())))?;
+    }
+    if request == 0 && invoke.sink.is_none() {
+        // The sender has committed and nobody is told: what it sent may not vanish.
+        letter::leave_refused(txn, invoke, &failure)?;
     }
     txn.emit(Effect::Answered { request, answer: Answer::Refused(failure) });
     Ok(())

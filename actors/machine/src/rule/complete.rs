@@ -45,8 +45,8 @@ pub(crate) fn complete<V: View>(
     keep: bool,
 ) -> Result<(), ReadError> {
     end(txn, id, row, outcome, by, keep)?;
-    match (row.target.as_ref().and_then(Target::exclusive_object), row.mailbox_seq) {
-        (Some(object), Some(seq)) => mailbox::leave(txn, &object, seq, by == By::Turn),
+    match (row.target.as_ref().and_then(Target::exclusive_object), mailbox::place(row)) {
+        (Some(object), Some(place)) => mailbox::leave(txn, &object, place, by == By::Turn),
         _ => Ok(()),
     }
 }
@@ -133,7 +133,11 @@ fn retain<V: View>(
     outcome: &Outcome,
     journal_len: u32,
 ) {
-    let kept_ms = row.retention_ms.max(row.journal_retention_ms);
+    let mut kept_ms = row.retention_ms.max(row.journal_retention_ms);
+    if target.run_object().is_some() {
+        // What a workflow leaves behind goes with its record, so there has to be one.
+        kept_ms = kept_ms.max(1);
+    }
     if kept_ms == 0 {
         return;
     }

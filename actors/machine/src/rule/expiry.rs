@@ -26,26 +26,38 @@ pub(crate) fn set<V: View>(txn: &mut Txn<'_, V>, key: ExpiryKey) {
 
 /// Forgets what is due, but not more than one command may do. Returns when the next is due, now if there is more.
 pub(crate) fn forget_due<V: View>(txn: &mut Txn<'_, V>) -> Result<Option<Millis>, ReadError> {
-    let (from, _) = Expiries::whole();
-    let mut to = KeyWriter::new(Expiries::TAG);
-    to.u64(txn.now().0.saturating_add(1));
-    let due = txn.scan_before::<Expiries>(&from, &to.finish(), EXPIRIES_PER_COMMAND_MAX)?;
-    let full = due.len() == EXPIRIES_PER_COMMAND_MAX;
+    let (from, to) = txn.floors.due::<Expiries>(txn.now());
+    let due = txn.scan_before::<Expiries>(&from, &to, EXPIRIES_PER_COMMAND_MAX)?;
+    let next = match due.last() {
+        Some((last, _)) if due.len() == EXPIRIES_PER_COMMAND_MAX => {
+            txn.floors.raise::<Expiries>(last.due);
+            Some(txn.now())
+        }
+        _ => {
+            let next = next(txn)?;
+            txn.floors.raise::<Expiries>(next.unwrap_or(Millis(u64::MAX)));
+            // The look did not see what this command has set before it.
+            txn.note_written::<Expiries>();
+            next
+        }
+    };
     let mut rows = 0;
     for (key, _) in due {
         if rows >= EXPIRED_ROWS_PER_COMMAND_SOFT_MAX {
+            txn.floors.note(&Expiries::encode_key(&key));
             return Ok(Some(txn.now()));
         }
         rows += 1 + forget(txn, &key)?;
         txn.delete::<Expiries>(&key);
     }
-    if full { Ok(Some(txn.now())) } else { next(txn) }
+    Ok(next)
 }
 
 /// When something is due after now.
 pub(crate) fn next<V: View>(txn: &Txn<'_, V>) -> Result<Option<Millis>, ReadError> {
+    let floor = txn.floors.get::<Expiries>();
     let mut from = KeyWriter::new(Expiries::TAG);
-    from.u64(txn.now().0.saturating_add(1));
+    from.u64(txn.now().plus(1).max(floor).0);
     let (_, to) = Expiries::whole();
     Ok(txn.scan_before::<Expiries>(&from.finish(), &to, 1)?.first().map(|(key, _)| key.due))
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | cancelled or killed; an operator's edit of a state | no |
 //! | one-way | yes |
+//! | one-way and not accepted by its target: mailbox full, over a limit | yes |
 //! | its attempts are exhausted, and no invocation or schedule waits for it | yes |
 //! | otherwise | no: whoever waits is told |
 //!
@@ -70,6 +71,28 @@ pub(crate) fn leave_at_once<V: View>(
         }
         _ => Ok(()),
     }
+}
+
+/// As [`leave`], of a message that its target did not accept.
+pub(crate) fn leave_refused<V: View>(
+    txn: &mut Txn<'_, V>,
+    invoke: &Invoke,
+    failure: &Failure,
+) -> Result<(), ReadError> {
+    let (Some(id), Some(target)) = (invoke.id(), invoke.target.clone()) else { return Ok(()) };
+    if !invoke.one_way || target.form() == Form::Edit {
+        return Ok(());
+    }
+    let row = InvocationRow {
+        created_at: txn.now().0,
+        invoked_by: invoke.invoked_by.clone(),
+        retention_ms: invoke.retention_ms,
+        journal_retention_ms: invoke.journal_retention_ms,
+        state_ttl_ms: invoke.state_ttl_ms,
+        ..InvocationRow::default()
+    };
+    let content = (invoke.input.clone(), invoke.headers.clone());
+    add(txn, letter(txn, id, &row, target, content, failure))
 }
 
 /// Whether a flow failed because it was asked to stop.

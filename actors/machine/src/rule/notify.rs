@@ -94,7 +94,7 @@ pub(crate) fn respond_here<V: View>(txn: &mut Txn<'_, V>, response: Response) ->
     }
     let Some(mut row) = txn.get::<Invocations>(&id)? else { return Ok(()) };
     // An earlier invocation with this id asked; this one did not.
-    if row.life != sink.life {
+    if !row.is_life(sink.life) {
         return Ok(());
     }
     let code = u16::try_from(sink.code).map(Code).ok().filter(|code| code.is_notification()).unwrap_or(Code::CALL_DONE);

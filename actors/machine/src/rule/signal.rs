@@ -7,11 +7,13 @@
 //! | paused | appended | appended and resumed; a turn ends |
 //! | queued, scheduled | dropped | ends with 409, nothing is kept |
 //! | completed, unknown | dropped | dropped |
+//! | with a journal that is nearly full | refused | refused when it is full; kill ends it |
 
 use abide_model::command::Signal;
 use abide_model::effect::Answer;
-use abide_model::error::CANCELLED;
+use abide_model::error::{CANCELLED, OVERLOADED};
 use abide_model::id::InvocationId;
+use abide_model::limits;
 use abide_model::protocol::{
     Code, Failure, Notification, NotificationId, NotificationResult, SIGNAL_CANCEL, SignalId, SignalResult, Void,
 };
@@ -21,6 +23,9 @@ use abide_model::view::{ReadError, View};
 use super::complete::{self, By};
 use super::{accept, notify, start};
 use crate::txn::Txn;
+
+/// Length of a journal from which on signals of others are refused, so that they cannot keep its flow from going on.
+const SIGNALLED_ENTRIES_MAX: u32 = limits::JOURNAL_ENTRIES_MAX - limits::JOURNAL_ENTRIES_FOR_FLOW;
 
 /// Gives the signal to its target.
 pub(crate) fn deliver<V: View>(txn: &mut Txn<'_, V>, signal: &Signal) -> Result<Answer, ReadError> {
@@ -40,7 +45,13 @@ pub(crate) fn deliver<V: View>(txn: &mut Txn<'_, V>, signal: &Signal) -> Result<
             Some(SignalResult::Void(_)) | None => NotificationResult::Void(Void {}),
         }),
     };
-    if signal.signal == Some(SignalId::Index(SIGNAL_CANCEL)) {
+    let is_cancel = signal.signal == Some(SignalId::Index(SIGNAL_CANCEL));
+    let room = if is_cancel { limits::JOURNAL_ENTRIES_MAX } else { SIGNALLED_ENTRIES_MAX };
+    if row.journal_len >= room && accept::can_listen(&row) {
+        let text = format!("the journal of {id} has {} entries; it takes no further signals", row.journal_len);
+        return Ok(Answer::Refused(Failure::new(u32::from(OVERLOADED.0), text)));
+    }
+    if is_cancel {
         return cancel(txn, id, row, &notification);
     }
     notify::notify(txn, id, &mut row, Code::SIGNAL, &notification);

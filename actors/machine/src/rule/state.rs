@@ -1,7 +1,9 @@
 //! The state of an object, whoever changes it: a turn, a flow or an operator.
 //!
 //! Every change gives the object a new version. A change by an invocation whose service has a TTL also says when the
-//! state expires; one by an invocation without takes that back.
+//! state expires; one by an invocation without takes that back. A version never names two states, also when the object was
+//! forgotten in between: turns that ran ahead and edits name the state that they saw. Those of turns are told apart by
+//! their activation, those of flows and operators lie above all that were forgotten.
 //!
 //! | the entry of the expiry index is due | what happens |
 //! |---|---|
@@ -64,7 +66,8 @@ pub(crate) fn clear<V: View>(txn: &mut Txn<'_, V>, object: &ObjectId) -> Result<
 
 /// Gives the object a new version, as a flow and an operator do, and tells those who have the state in memory.
 pub(crate) fn publish<V: View>(txn: &mut Txn<'_, V>, object: &ObjectId, ttl_ms: u64) -> Result<(), ReadError> {
-    let version = txn.get::<Objects>(object)?.unwrap_or_default().version().version + 1;
+    let before = txn.get::<Objects>(object)?.unwrap_or_default().version().version;
+    let version = txn.version_above(before);
     set_version(txn, object, StateVersion { version, writer: 0 }, ttl_ms)?;
     txn.emit(Effect::StateChanged { object: object.clone() });
     Ok(())
@@ -96,6 +99,7 @@ pub(crate) fn forget_row<V: View>(txn: &mut Txn<'_, V>, object: &ObjectId, row: 
         let what = Expiry::State(object.clone());
         txn.delete::<Expiries>(&ExpiryKey { due: Millis(row.expiry_due), what });
     }
+    txn.forget_version(row.version().version);
     txn.delete::<Objects>(object);
 }
 

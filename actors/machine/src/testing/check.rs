@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use abide_model::command::Form;
+use abide_model::command::{Form, Priority};
 use abide_model::id::{InvocationId, ScheduleId};
 use abide_model::limits::{LETTERS_MAX, SCHEDULE_ACTIVE_MAX, SCHEDULE_FAULT_BYTES_MAX, SINKS_MAX};
 use abide_model::protocol::{Code, Input};
 use abide_model::table::{
-    Completions, Direction, Expiries, Expiry, Failures, Invocations, Journals, LetterBounds, Letters, Mailboxes,
-    Objects, Outbox, Promises, Ready, Schedules, Sequences, States, Status, TimerKind, Timers,
+    Completions, Direction, Expiries, Expiry, Failures, Invocations, Journals, Lanes, LetterBounds, Letters, Mailboxes,
+    Objects, Outbox, Place, Promises, Ready, Schedules, Sequences, States, Status, TimerKind, Timers,
 };
 
 use super::Rows;
+use crate::rule::mailbox;
 
 pub(super) fn structure(rows: &Rows) {
     let invocations: BTreeMap<_, _> = rows.all::<Invocations>().into_iter().collect();
@@ -44,32 +45,40 @@ pub(super) fn structure(rows: &Rows) {
         .collect();
     assert_eq!(ready, running, "ready rows and running invocations do not match");
 
-    // Mailboxes: within the bounds of their object, of invocations that know their place; the first one is there, and
-    // only it may have begun.
+    // Mailboxes: within the bounds of their lane, of invocations that know their place; the holder is there, it is the
+    // first of its lane, and only it may have begun.
     let objects: BTreeMap<_, _> = rows.all::<Objects>().into_iter().collect();
     let mut placed = BTreeSet::new();
     let mut firsts = BTreeMap::new();
-    for ((object, seq), slot) in rows.all::<Mailboxes>() {
+    let normal =
+        rows.all::<Mailboxes>().into_iter().map(|((object, seq), slot)| ((object, Priority::Normal, seq), slot));
+    for ((object, class, seq), slot) in normal.chain(rows.all::<Lanes>()) {
         let bounds = objects.get(&object).expect("a mailbox without its object");
-        assert!((bounds.head..bounds.tail).contains(&seq), "{object} has number {seq} outside of {bounds:?}");
+        let (lane, place) = (bounds.lane(class), Place { class, seq });
+        assert!((lane.head..lane.tail).contains(&seq), "{object} has {place:?} outside of {bounds:?}");
         let id = InvocationId::from_bytes(&slot.invocation).unwrap();
         let row = invocations.get(&id).unwrap_or_else(|| panic!("{id} is in the mailbox of {object} without a row"));
-        assert_eq!(row.mailbox_seq, Some(seq));
+        assert_eq!(mailbox::place(row), Some(place));
         assert_eq!(row.target.as_ref().unwrap().exclusive_object(), Some(object.clone()));
         assert!(placed.insert(id), "{id} is in a mailbox twice");
-        let first = *firsts.entry(object.clone()).or_insert(seq);
+        firsts.entry((object.clone(), class as i32)).or_insert(seq);
         let begun = !matches!(row.status, Some(Status::Queued(_)));
-        assert!(!begun || seq == first, "{id} began behind another invocation of {object}");
+        let holds = mailbox::holds(bounds, row);
+        assert!(!begun || holds, "{id} began behind another invocation of {object}");
         let form = row.target.as_ref().unwrap().form();
-        assert!(
-            begun || seq != first || form != Form::Flow,
-            "the flow {id} is first in the mailbox of {object}, but not started"
-        );
-        assert!(seq != first || form != Form::Edit, "the edit {id} rests at the front of {object}");
+        assert!(begun || !holds || form != Form::Flow, "the flow {id} holds the key of {object}, but is not started");
+        assert!(!holds || form != Form::Edit, "the edit {id} rests at the front of {object}");
     }
     for (object, bounds) in &objects {
-        assert!(bounds.head <= bounds.tail);
-        assert_eq!(firsts.get(object).copied(), (!bounds.is_idle()).then_some(bounds.head), "the head of {object}");
+        for class in Priority::ORDER {
+            let (lane, first) = (bounds.lane(class), firsts.get(&(object.clone(), class as i32)));
+            assert!(lane.head <= lane.tail);
+            let holds = bounds.holder().is_some_and(|holder| holder.class == class);
+            assert!(!holds || first == Some(&lane.head), "the holder of {object}: {bounds:?}");
+        }
+        let lanes = [bounds.high, bounds.low];
+        assert!(lanes.iter().flatten().all(|lane| !lane.is_empty()), "an empty lane of {object} is kept");
+        assert!(!bounds.is_idle() || bounds.holding() == Priority::Normal, "{object} is idle: {bounds:?}");
     }
     for (id, row) in &invocations {
         let queues = row.mailbox_seq.is_some() || matches!(row.status, Some(Status::Queued(_)));

@@ -2,7 +2,7 @@
 
 use abide_model::command::{
     Access, Append, AttemptFailed, Body, Control, FieldChange, FireTimers, FlowMessage, Form, Invoke, LeaderStart,
-    Next, Outcome, Signal, StateEdit, StateVersion, Target, Turn, Verb,
+    Next, Outcome, Priority, Signal, StateEdit, StateVersion, Target, Turn, Verb,
 };
 use abide_model::effect::{Answer, Effect};
 use abide_model::id::{ActivationId, InvocationId, Millis, ObjectId, PartitionKey};
@@ -35,8 +35,18 @@ pub(crate) fn object(key: &str) -> ObjectId {
 }
 
 fn target(key: Option<&str>, access: Access, form: Form) -> Target {
-    let (service, handler) = ("S".into(), "h".into());
-    Target { service, handler, key: key.map(Into::into), access: access as i32, form: form as i32, workflow: false }
+    let (service, handler, key) = ("S".into(), "h".into(), key.map(Into::into));
+    Target { service, handler, key, access: access as i32, form: form as i32, ..Target::default() }
+}
+
+/// The same before everything of other priorities.
+pub(crate) fn high(target: Target) -> Target {
+    Target { priority: Priority::High as i32, ..target }
+}
+
+/// The same behind everything of other priorities.
+pub(crate) fn low(target: Target) -> Target {
+    Target { priority: Priority::Low as i32, ..target }
 }
 
 /// An exclusive turn on the object `key`.

@@ -170,8 +170,12 @@ fn targets() -> impl Strategy<Value = Option<Target>> {
     let some = prop::sample::select(vec![
         turn_on("k"),
         turn_on("k"),
+        high(turn_on("k")),
+        low(turn_on("k")),
         turn_on("q"),
         flow_on("k"),
+        high(flow_on("k")),
+        low(flow_on("k")),
         flow_on("q"),
         reader(),
         watcher(),
@@ -186,8 +190,8 @@ fn targets() -> impl Strategy<Value = Option<Target>> {
         edit_on("q"),
         edit_of(WORKFLOW),
     ]);
-    prop_oneof![30 => some.prop_map(Some), 1 => Just(None), 1 => (any::<i32>(), any::<i32>())
-        .prop_map(|(access, form)| Some(Target { access, form, ..turn_on("k") }))]
+    prop_oneof![30 => some.prop_map(Some), 1 => Just(None), 1 => any::<(i32, i32, i32)>()
+        .prop_map(|(access, form, priority)| Some(Target { access, form, priority, ..turn_on("k") }))]
 }
 
 fn sinks() -> impl Strategy<Value = Sink> {

@@ -92,6 +92,12 @@ impl Cluster {
         } else {
             turn_on(&key.1)
         };
+        // The same for repetitions.
+        let target = match how % 10 {
+            3 | 5 => high(target),
+            6 => low(target),
+            _ => target,
+        };
         let delay = if how.is_multiple_of(7) { self.now + 40 } else { 0 };
         let repeatable = how.is_multiple_of(5);
         let unique = (1 << 100) + u128::from(how % 10);

@@ -1,22 +1,43 @@
 //! A new leader finds everything that the old one had to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use abide_model::command::Form;
+use abide_model::command::{Form, Priority};
 use abide_model::effect::Effect;
-use abide_model::id::InvocationId;
-use abide_model::table::{Expiries, Invocations, Mailboxes, Outbox, Schedules, Status, Timers};
+use abide_model::id::{InvocationId, ObjectId};
+use abide_model::table::{
+    Expiries, Invocations, Lanes, MailboxRow, Mailboxes, Objects, Outbox, Schedules, Status, Timers,
+};
 use proptest::prelude::*;
 
 use super::arbitrary::{aim, commands};
 use crate::testing::*;
+
+/// Who holds the keys of objects with more than one lane.
+fn holders(world: &World) -> Vec<(ObjectId, MailboxRow)> {
+    let lanes = world.rows.all::<Lanes>();
+    let objects: BTreeSet<_> = lanes.into_iter().map(|((object, _, _), _)| object).collect();
+    let slot = |object: &ObjectId| {
+        let row = world.rows.row::<Objects>(object).unwrap();
+        match row.holding() {
+            Priority::Normal => world.rows.row::<Mailboxes>(&(object.clone(), row.head)),
+            Priority::High => world.rows.row::<Lanes>(&(object.clone(), Priority::High, row.high.unwrap().head)),
+            Priority::Low => world.rows.row::<Lanes>(&(object.clone(), Priority::Low, row.low.unwrap().head)),
+        }
+    };
+    objects.into_iter().map(|object| (object.clone(), slot(&object).unwrap())).collect()
+}
 
 /// What is to be done, read from the tables in a way of its own.
 fn expected(world: &World) -> Vec<Effect> {
     let invocations: BTreeMap<_, _> = world.rows.all::<Invocations>().into_iter().collect();
     let mut effects = Vec::new();
     let mut last = None;
-    for ((object, _), slot) in world.rows.all::<Mailboxes>() {
+    let lanes = world.rows.all::<Lanes>();
+    let plain = world.rows.all::<Mailboxes>().into_iter();
+    let plain = plain.filter(|((object, _), _)| lanes.iter().all(|((other, _, _), _)| other != object));
+    let firsts: Vec<_> = plain.map(|((object, _), slot)| (object, slot)).chain(holders(world)).collect();
+    for (object, slot) in firsts {
         let id = InvocationId::from_bytes(&slot.invocation).unwrap();
         let row = &invocations[&id];
         let is_turn = row.target.as_ref().unwrap().form() == Form::Turn;

@@ -47,7 +47,13 @@ proptest! {
             let body = aim(&world, body);
             let request = if is_request(&body) { n } else { 0 };
             let command = Command { request, body: Some(body.clone()) };
-            let applied = AppliedRow { log_time: now, leader_term: world.machine.leader_term(), lives: world.machine.lives(), ..AppliedRow::default() };
+            let applied = AppliedRow {
+                log_time: now,
+                leader_term: world.machine.leader_term(),
+                lives: world.machine.lives(),
+                forgotten_version: world.machine.forgotten_version(),
+                ..AppliedRow::default()
+            };
             let mut replica = Machine::new(PartitionId(0), 2, &applied);
             let read = codec::decode("a command", &codec::encode(&command)).unwrap();
             let before = world.rows.clone();

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message;
 
-use crate::command::{Holder, Next, Outcome, ScheduleDefinition, Sink, StateVersion, Target};
+use crate::command::{Holder, Next, Outcome, Priority, ScheduleDefinition, Sink, StateVersion, Target};
 use crate::id::Millis;
 use crate::protocol::{Code, Failure, Header, NotificationId, PromiseResult, RawMessage};
 
@@ -38,6 +38,10 @@ pub struct AppliedRow {
     /// Invocations that were ever recorded: the last number given out as [`InvocationRow::life`].
     #[prost(uint64, tag = "8")]
     pub lives: u64,
+    /// Highest version of a state that was forgotten. What is written to its object later has higher ones, so that a
+    /// version never names two states.
+    #[prost(uint64, tag = "9")]
+    pub forgotten_version: u64,
 }
 
 /// An invocation that is not completed.
@@ -79,7 +83,8 @@ pub struct InvocationRow {
     /// The last failure.
     #[prost(message, optional, tag = "17")]
     pub last_failure: Option<Failure>,
-    /// Place in the mailbox of its object, for exclusive invocations that have one.
+    /// Place in the mailbox of its object, for exclusive invocations that have one: the number in the lane of its class
+    /// ([`Target::class`]).
     #[prost(uint64, optional, tag = "18")]
     pub mailbox_seq: Option<u64>,
     /// Sleeps whose timers are set.
@@ -113,6 +118,15 @@ pub struct InvocationRow {
     /// Whether it has a row in [`super::Failures`].
     #[prost(bool, tag = "28")]
     pub has_failures: bool,
+}
+
+impl InvocationRow {
+    /// Whether what speaks of the life `said` speaks of this one. Commands and sinks of builds that knew no lives say 0:
+    /// they are in logs that this build replays, and are taken at their word.
+    #[must_use]
+    pub fn is_life(&self, said: u64) -> bool {
+        said == 0 || said == self.life
+    }
 }
 
 /// Where an invocation is between acceptance and completion.
@@ -416,10 +430,10 @@ pub struct ObjectRow {
     /// Which state it has.
     #[prost(message, optional, tag = "1")]
     pub state: Option<StateVersion>,
-    /// Mailbox number of the first invocation that is not completed.
+    /// Lane of normal priority: see [`Lane::head`].
     #[prost(uint64, tag = "2")]
     pub head: u64,
-    /// Mailbox number that the next invocation gets. `head == tail` means idle.
+    /// Lane of normal priority: see [`Lane::tail`].
     #[prost(uint64, tag = "3")]
     pub tail: u64,
     /// Log time at which the state expires unless it is changed before; 0 is never.
@@ -432,13 +446,55 @@ pub struct ObjectRow {
     /// than `expires_at`: a change of the state moves that one only, and the entry follows when it is due.
     #[prost(uint64, tag = "6")]
     pub expiry_due: u64,
+    /// Lane of high priority; absent when nothing is in it.
+    #[prost(message, optional, tag = "7")]
+    pub high: Option<Lane>,
+    /// Lane of low priority; absent when nothing is in it.
+    #[prost(message, optional, tag = "8")]
+    pub low: Option<Lane>,
+    /// The lane whose head holds the key; the normal one when the object is idle.
+    #[prost(enumeration = "Priority", tag = "9")]
+    pub holding: i32,
 }
 
 impl ObjectRow {
     /// Whether nothing is queued or running.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.head == self.tail
+        self.head == self.tail && self.high.is_none() && self.low.is_none()
+    }
+
+    /// The lane of a class.
+    #[must_use]
+    pub fn lane(&self, class: Priority) -> Lane {
+        match class {
+            Priority::Normal => Lane { head: self.head, tail: self.tail },
+            Priority::High => self.high.unwrap_or_default(),
+            Priority::Low => self.low.unwrap_or_default(),
+        }
+    }
+
+    /// Sets the lane of a class. Numbers of the other lanes than the normal one begin anew when there is nothing in it.
+    pub fn set_lane(&mut self, class: Priority, lane: Lane) {
+        let used = (!lane.is_empty()).then_some(lane);
+        match class {
+            Priority::Normal => (self.head, self.tail) = (lane.head, lane.tail),
+            Priority::High => self.high = used,
+            Priority::Low => self.low = used,
+        }
+    }
+
+    /// The place of the invocation that holds the key; `None` when the object is idle.
+    #[must_use]
+    pub fn holder(&self) -> Option<Place> {
+        let class = self.holding();
+        (!self.is_idle()).then(|| Place { class, seq: self.lane(class).head })
+    }
+
+    /// Numbers of all lanes that are taken; those of cancelled invocations count until they are passed.
+    #[must_use]
+    pub fn queued(&self) -> u64 {
+        Priority::ORDER.into_iter().map(|class| self.lane(class).len()).sum()
     }
 
     /// Which state it has.
@@ -446,6 +502,41 @@ impl ObjectRow {
     pub fn version(&self) -> StateVersion {
         self.state.unwrap_or_default()
     }
+}
+
+/// Bounds of the mailbox numbers of one class. `head == tail` when it is empty.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Lane {
+    /// Number of the first invocation that is not completed. In use when the lane holds the key; otherwise those at the
+    /// front may be cancelled ones.
+    #[prost(uint64, tag = "1")]
+    pub head: u64,
+    /// Number that the next invocation gets.
+    #[prost(uint64, tag = "2")]
+    pub tail: u64,
+}
+
+impl Lane {
+    /// Whether no number is taken.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.head == self.tail
+    }
+
+    /// Numbers that are taken.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.tail.saturating_sub(self.head)
+    }
+}
+
+/// A place in a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// In which lane.
+    pub class: Priority,
+    /// Its number there.
+    pub seq: u64,
 }
 
 /// The value of a state field.

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::command::{Access, Form, Holder, Next, ScheduleDefinition, Sink, StateVersion, Target};
+use crate::command::{Access, Form, Holder, Next, Priority, ScheduleDefinition, Sink, StateVersion, Target};
 use crate::id::PartitionKey;
 use crate::protocol::{Failure, Header, PromiseResult, Value};
 
@@ -54,10 +54,11 @@ fn golden_values() {
         voters: vec![1],
         learners: vec![],
         lives: 0,
+        forgotten_version: 7,
     };
     assert_eq!(
         Applied::encode_value(&applied).as_ref(),
-        [1, 8, 5, 16, 2, 24, 9, 32, 2, 0x29, 1, 0, 0, 0, 0, 0, 0, 0, 0x32, 1, 1]
+        [1, 8, 5, 16, 2, 24, 9, 32, 2, 0x29, 1, 0, 0, 0, 0, 0, 0, 0, 0x32, 1, 1, 0x48, 7]
     );
     let object =
         ObjectRow { state: Some(StateVersion { version: 3, writer: 1 }), head: 4, tail: 5, ..ObjectRow::default() };
@@ -221,6 +222,13 @@ fn golden_promises_and_expiries() {
 fn golden_later_fields() {
     let object = ObjectRow { state_ttl_ms: 300, expiry_due: 6, expires_at: 7, ..ObjectRow::default() };
     assert_eq!(Objects::encode_value(&object).as_ref(), [1, 32, 7, 40, 0xac, 2, 48, 6]);
+    let lanes = ObjectRow {
+        high: Some(Lane { head: 1, tail: 3 }),
+        low: Some(Lane { head: 0, tail: 1 }),
+        holding: Priority::Low as i32,
+        ..ObjectRow::default()
+    };
+    assert_eq!(Objects::encode_value(&lanes).as_ref(), [1, 0x3a, 4, 8, 1, 16, 3, 0x42, 2, 16, 1, 72, 2]);
     let target =
         Target { workflow: true, access: Access::Workflow as i32, form: Form::Edit as i32, ..Target::default() };
     let holder = Holder { service: "S".into(), key: "k".into(), invocation: Bytes::from_static(&[7]) };
@@ -266,6 +274,34 @@ fn golden_later_fields() {
             5, 128, 1, 6, 136, 1, 1
         ]
     );
+}
+
+/// The table of lanes: these bytes must never change.
+#[test]
+fn golden_lanes() {
+    for (class, byte) in [(Priority::High, 1), (Priority::Low, 2)] {
+        let key = (object("A", "k"), class, 258);
+        let bytes = Lanes::encode_key(&key);
+        assert_eq!(bytes.as_ref(), [0x12, b'A', 0, 0, b'k', 0, 0, byte, 0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!(Lanes::decode_key(&bytes).unwrap(), key);
+    }
+    assert!(Lanes::decode_key(&[0x12, b'A', 0, 0, b'k', 0, 0, 3, 0, 0, 0, 0, 0, 0, 1, 2]).is_err());
+    assert_eq!(Lanes::encode_value(&MailboxRow { invocation: Bytes::from_static(&[9]) }).as_ref(), [1, 0x0a, 1, 9]);
+}
+
+#[test]
+fn lanes_have_one_holder() {
+    let mut row = ObjectRow { head: 3, tail: 3, ..ObjectRow::default() };
+    assert_eq!((row.is_idle(), row.holder(), row.queued()), (true, None, 0));
+    row.set_lane(Priority::Low, Lane { head: 0, tail: 2 });
+    row.holding = Priority::Low as i32;
+    assert_eq!((row.holder(), row.queued()), (Some(Place { class: Priority::Low, seq: 0 }), 2));
+    row.set_lane(Priority::Normal, Lane { head: 3, tail: 4 });
+    assert_eq!((row.holder(), row.queued()), (Some(Place { class: Priority::Low, seq: 0 }), 3));
+    row.set_lane(Priority::Low, Lane { head: 2, tail: 2 });
+    row.holding = Priority::Normal as i32;
+    assert_eq!((row.holder(), row.low), (Some(Place { class: Priority::Normal, seq: 3 }), None));
+    assert_eq!(Objects::encode_value(&row).as_ref(), [1, 16, 3, 24, 4], "as objects without lanes");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! An invocation as JSON. Fields are named as the columns of `sys_invocation` (service protocol §5.4) where there is one;
 //! absent facts are left out.
 
-use abide_model::command::{Next, Outcome, OutcomeKind};
+use abide_model::command::{Next, Outcome, OutcomeKind, Priority};
 use abide_model::id::{InvocationId, Millis};
 use abide_model::protocol::Failure;
 use abide_model::table::{Awaiting, FailedAttempt};
@@ -54,6 +54,7 @@ pub(super) fn summary(details: &InvocationDetails) -> Value {
     put("restarted_from", id(details.restarted_from));
     put("schedule", text(&details.schedule));
     put("version", text(&details.version));
+    put("priority", (target.class() != Priority::Normal).then(|| target.class().word().into()));
     put("one_way", details.one_way.then(|| true.into()));
     match details.outcome.as_ref().and_then(|outcome| outcome.kind.as_ref()) {
         Some(OutcomeKind::Success(_)) => put("completion_result", Some("success".into())),

@@ -41,12 +41,13 @@ impl Hosts {
         }
         host == "localhost" || host.ends_with(".localhost") || self.names.iter().any(|name| name == host)
     }
+}
 
-    /// Whether `origin` is a page that this door itself served under an accepted name.
-    fn accepts_origin(&self, origin: &str) -> bool {
-        let authority = origin.split_once("://").map(|(_, authority)| authority);
-        authority.and_then(|text| text.parse::<Authority>().ok()).is_some_and(|text| self.accepts(text.host()))
-    }
+/// Whether `origin` is a page that this door itself served: under the name and port by which it is addressed now. A page
+/// of another port of the machine is another one's.
+fn is_own_origin(origin: &str, host: &Authority) -> bool {
+    let authority = origin.split_once("://").map(|(_, authority)| authority);
+    authority.and_then(|text| text.parse::<Authority>().ok()).is_some_and(|text| text == *host)
 }
 
 /// The layer in front of every path.
@@ -57,16 +58,16 @@ pub(super) async fn check(State(hosts): State<Arc<Hosts>>, request: Request, nex
         Some(authority) => Some(authority.clone()),
         None => header.and_then(|host| host.parse::<Authority>().ok()),
     };
-    if !host.as_ref().is_some_and(|host| hosts.accepts(host.host())) {
+    let Some(host) = host.as_ref().filter(|host| hosts.accepts(host.host())) else {
         hosts.rejections.count(Rejection::Host);
         let shown = host.as_ref().map_or("", Authority::host);
         return AdminError::forbidden(format!(
             "the host `{shown}` is not a name of this node; use localhost, or add it to `admin.hosts`"
         ))
         .into_response();
-    }
+    };
     let origin = request.headers().get(header::ORIGIN);
-    if !origin.is_none_or(|origin| origin.to_str().is_ok_and(|origin| hosts.accepts_origin(origin))) {
+    if !origin.is_none_or(|origin| origin.to_str().is_ok_and(|origin| is_own_origin(origin, host))) {
         hosts.rejections.count(Rejection::Host);
         return AdminError::forbidden("requests of pages of another origin are refused").into_response();
     }
@@ -101,10 +102,14 @@ mod tests {
 
     #[test]
     fn origins_of_this_node() {
-        let hosts = hosts("127.0.0.1:9070");
-        assert!(hosts.accepts_origin("http://localhost:9070"));
-        for origin in ["null", "http://evil.example", "file://", "localhost"] {
-            assert!(!hosts.accepts_origin(origin), "{origin}");
+        let host: Authority = "localhost:9070".parse().unwrap();
+        for origin in ["http://localhost:9070", "http://LOCALHOST:9070"] {
+            assert!(is_own_origin(origin, &host), "{origin}");
+        }
+        for origin in
+            ["null", "http://evil.example", "file://", "localhost", "http://localhost:3000", "http://localhost"]
+        {
+            assert!(!is_own_origin(origin, &host), "{origin}");
         }
     }
 }

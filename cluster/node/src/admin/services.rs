@@ -100,7 +100,7 @@ pub(super) fn handler(service: &ServiceDescriptor, number: usize, defaults: &Def
     metadata
 }
 
-/// Limits that are said here; not in the reference.
+/// Limits and the priority that are said here; not in the reference.
 fn limits(metadata: &mut Value, options: &Options) {
     let rate = |rate: Rate| format!("{} per {}", rate.count, friendly(rate.per));
     if let Some(limit) = options.rate {
@@ -111,6 +111,9 @@ fn limits(metadata: &mut Value, options: &Options) {
     }
     if let Some(concurrency) = options.concurrency {
         metadata["concurrency"] = concurrency.into();
+    }
+    if let Some(priority) = options.priority {
+        metadata["priority"] = priority.word().into();
     }
 }
 

@@ -356,6 +356,7 @@ async fn foreign_hosts_and_origins_are_refused() {
         &[],
         &[("host", "localhost"), ("origin", "http://evil.example")],
         &[("host", "localhost"), ("origin", "null")],
+        &[("host", "localhost:9070"), ("origin", "http://localhost:3000")],
     ] {
         let (status, body) = send(request(headers)).await;
         assert_eq!((status, &body["abide_code"]), (403, &json!("AB0400")), "{headers:?}");
@@ -363,7 +364,7 @@ async fn foreign_hosts_and_origins_are_refused() {
     for headers in [
         &[("host", "127.0.0.1:9070")][..],
         &[("host", "[::1]:1")],
-        &[("host", "localhost"), ("origin", "http://localhost:9070")],
+        &[("host", "localhost:9070"), ("origin", "http://localhost:9070")],
     ] {
         assert_eq!(send(request(headers)).await.0, 200, "{headers:?}");
     }

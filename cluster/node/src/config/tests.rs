@@ -108,7 +108,7 @@ fn a_file_that_is_absent_or_not_toml_is_a_fault() {
 fn help_and_version_are_answers() {
     assert_eq!(parse(&["--help"], &[]), Ok(Parsed::Help));
     assert_eq!(parse(&["-V"], &[]), Ok(Parsed::Version));
-    assert!(usage().contains("storage.overlay_bytes = \"32 MiB\""));
+    assert!(usage().contains("storage.overlay_bytes = \"16 MiB\""));
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub(super) const DOCS: &[(&str, &str)] = &[
     ("handlers.threads", "Number of threads that run handlers, 1 to 256."),
     ("handlers.idle", "An object without work leaves memory after this time."),
     ("handlers.suspend_after", "A waiting flow leaves memory after this time."),
+    ("handlers.objects", "Most objects in memory; beyond, idle ones leave it before their time. Busy ones do not."),
+    ("handlers.object_bytes", "Most bytes of state of objects in memory; as handlers.objects."),
     (
         "storage.overlay_bytes",
         "Applied changes of all partitions that are kept in memory before they are written in bulk, at least 1 MiB.",

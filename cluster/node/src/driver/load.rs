@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use abide_host::{HostEvent, Queued, StartAttempt};
-use abide_model::command::Form;
+use abide_model::command::{Form, Priority};
 use abide_model::effect::Work;
 use abide_model::id::{ActivationId, InvocationId, Millis, ObjectId, PartitionId};
 use abide_model::protocol::{Code, Input};
 use abide_model::table::key::KeyWriter;
 use abide_model::table::{
-    InvocationRow, Invocations, JournalRow, Journals, Mailboxes, Objects, States, Status, Table, TimerKind, Timers,
+    InvocationRow, Invocations, JournalRow, Journals, Lane, Lanes, LetterBounds, MailboxRow, Mailboxes, ObjectRow,
+    Objects, States, Status, Table, TimerKind, Timers,
 };
 use abide_model::view::{ReadError, View};
 use bytes::Bytes;
@@ -29,17 +30,11 @@ pub(super) fn object<V: View>(view: &V, object: ObjectId, activation: Activation
     let mut queue = Vec::new();
     let mut more = false;
     if !row.is_idle() {
-        let from = Mailboxes::encode_key(&(object.clone(), row.head));
-        let to = Mailboxes::encode_key(&(object.clone(), row.tail));
-        let mut ids = Vec::new();
-        view.scan_bytes::<Mailboxes>(&from, &to, &mut |_, slot| {
-            if ids.len() == QUEUE_MAX {
-                more = true;
-                return ControlFlow::Break(());
-            }
-            ids.extend(InvocationId::from_bytes(&slot.invocation));
-            ControlFlow::Continue(())
-        })?;
+        let mut ids = mailbox(view, &object, &row)?;
+        if ids.len() > QUEUE_MAX {
+            ids.truncate(QUEUE_MAX);
+            more = true;
+        }
         let mut bytes = 0;
         for id in ids {
             if bytes > QUEUE_BYTES_MAX {
@@ -55,6 +50,48 @@ pub(super) fn object<V: View>(view: &V, object: ObjectId, activation: Activation
         }
     }
     Ok(HostEvent::Activated { object, activation, version: row.version(), fields, queue, more })
+}
+
+/// The first of the mailbox, in its order: who holds the key, then class by class. One more than [`QUEUE_MAX`] when there
+/// are more.
+fn mailbox<V: View>(view: &V, object: &ObjectId, row: &ObjectRow) -> Result<Vec<InvocationId>, ReadError> {
+    let mut ids = Vec::new();
+    let Some(holder) = row.holder() else { return Ok(ids) };
+    let first = Priority::ORDER.into_iter().find(|class| !row.lane(*class).is_empty());
+    let ahead = first != Some(holder.class);
+    if ahead {
+        lane_of(view, object, holder.class, Lane { head: holder.seq, tail: holder.seq + 1 }, &mut ids)?;
+    }
+    for class in Priority::ORDER {
+        let mut lane = row.lane(class);
+        lane.head += u64::from(ahead && class == holder.class);
+        lane_of(view, object, class, lane, &mut ids)?;
+    }
+    Ok(ids)
+}
+
+/// Adds a lane in its order, until there are more than [`QUEUE_MAX`].
+fn lane_of<V: View>(
+    view: &V,
+    object: &ObjectId,
+    class: Priority,
+    lane: Lane,
+    ids: &mut Vec<InvocationId>,
+) -> Result<(), ReadError> {
+    if lane.is_empty() || ids.len() > QUEUE_MAX {
+        return Ok(());
+    }
+    let mut add = |slot: MailboxRow| {
+        ids.extend(InvocationId::from_bytes(&slot.invocation));
+        if ids.len() > QUEUE_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    if class == Priority::Normal {
+        let key = |seq| Mailboxes::encode_key(&(object.clone(), seq));
+        view.scan_bytes::<Mailboxes>(&key(lane.head), &key(lane.tail), &mut |_, slot| add(slot))
+    } else {
+        let key = |seq| Lanes::encode_key(&(object.clone(), class, seq));
+        view.scan_bytes::<Lanes>(&key(lane.head), &key(lane.tail), &mut |_, slot| add(slot))
+    }
 }
 
 /// An attempt that is due, or `None` when it no longer is.
@@ -91,14 +128,27 @@ pub(super) fn attempt<V: View>(
 }
 
 /// Timers that should have fired, for the metric. A view that fails to read stops the driver elsewhere.
-pub(super) fn timers_due<V: View>(view: &V, now: Millis) -> u64 {
-    let (from, _) = Timers::whole();
+pub(super) fn timers_due<V: View>(view: &V, from: Millis, now: Millis) -> u64 {
+    let end = now.plus(1);
+    let mut begin = KeyWriter::new(Timers::TAG);
+    begin.u64(from.min(end).0);
     let mut to = KeyWriter::new(Timers::TAG);
-    to.u64(now.0.saturating_add(1));
+    to.u64(end.0);
     let mut count = 0;
-    let _ = view.scan_bytes::<Timers>(&from, &to.finish(), &mut |key, _| {
+    let _ = view.scan_bytes::<Timers>(&begin.finish(), &to.finish(), &mut |key, _| {
         count += u64::from(key.kind != TimerKind::Expire);
         if count < TIMERS_COUNTED_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    count
+}
+
+/// Dead letters of all services, for the metric.
+pub(super) fn letters<V: View>(view: &V) -> u64 {
+    let (from, to) = LetterBounds::whole();
+    let mut count = 0;
+    let _ = view.scan_bytes::<LetterBounds>(&from, &to, &mut |_, bounds| {
+        count += bounds.count;
+        ControlFlow::Continue(())
     });
     count
 }

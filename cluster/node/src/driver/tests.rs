@@ -4,7 +4,9 @@ use std::thread::JoinHandle;
 
 use abide::prelude::*;
 use abide_host::{Host, HostSettings};
-use abide_model::command::OutcomeKind;
+use abide_model::command::{OutcomeKind, Priority};
+use abide_model::id::ObjectId;
+use abide_model::protocol::{Header, SignalId, SignalResult, Value};
 use abide_storage::{CommitOutcome, MemLog, MemState};
 
 use super::*;
@@ -44,9 +46,36 @@ impl Counter {
 
     async fn slowly(&mut self, cx: &mut Flow, amount: i64) -> Result<i64, Terminal> {
         let first = cx.run("first", move || async move { Ok(amount) }).await?;
-        cx.sleep(Duration::from_millis(20)).await?;
+        // Longer than whatever a test does meanwhile on a busy machine.
+        cx.sleep(Duration::from_millis(500)).await?;
         self.value += first;
         Ok(self.value)
+    }
+
+    fn refuse(&mut self, _cx: &mut Turn, reason: String) -> Result<i64, Terminal> {
+        Err(Terminal::new(418, reason))
+    }
+
+    #[handler(journal_retention = "1h")]
+    async fn kept(&mut self, cx: &mut Flow, amount: i64) -> Result<i64, Terminal> {
+        let first = cx.run("first", move || async move { Ok(amount) }).await?;
+        self.value += first;
+        Ok(self.value)
+    }
+
+    /// Adds a digit.
+    fn append(&mut self, _cx: &mut Turn, digit: i64) -> i64 {
+        self.value = self.value * 10 + digit;
+        self.value
+    }
+
+    fn sends(&mut self, cx: &mut Turn, digit: i64) {
+        cx.object::<Counter>("a").append(digit).priority(Priority::High).send();
+    }
+
+    async fn sends_slowly(&mut self, cx: &mut Flow, digit: i64) -> Result<(), Terminal> {
+        let sent = cx.object::<Counter>("a").append(digit).priority(Priority::High).send();
+        sent.invocation_id().await.map(drop)
     }
 
     async fn wait(&mut self, cx: &mut Flow) -> Result<String, Terminal> {
@@ -56,6 +85,23 @@ impl Counter {
     #[handler(retry(max_attempts = 1, exhausted = "pause"))]
     async fn stumble(&mut self, cx: &mut Flow) -> Result<i64, Terminal> {
         cx.run("fall", || async { Err::<i64, _>(StepError::from(std::io::Error::other("no ground"))) }).await
+    }
+}
+
+#[workflow]
+struct Signup {
+    email: String,
+}
+
+#[handlers]
+impl Signup {
+    async fn run(&mut self, _cx: &mut Flow, email: String) -> usize {
+        self.email = email;
+        self.email.len()
+    }
+
+    fn email(&self, _cx: &Read) -> String {
+        self.email.clone()
     }
 }
 
@@ -73,7 +119,7 @@ impl World {
     fn start(log: MemLog, state: MemState, overlay_bytes: usize) -> Self {
         let partitions = 4;
         let state = Arc::new(state);
-        let registry = Registry::builder().bind::<Counter>().build();
+        let registry = Registry::builder().bind::<Counter>().bind::<Signup>().build();
         let (handle, events) = DriverHandle::new(1024);
         let host =
             Host::start(registry.clone(), handle.clone(), HostSettings { partitions, ..HostSettings::default() })
@@ -258,6 +304,57 @@ fn concurrent_repetitions_are_one_invocation() {
     }
     assert_eq!(world.value("a"), 3);
     world.stop().unwrap();
+}
+
+/// While a flow holds the key, requests of all classes queue; they run class by class, over a crash as well, and so
+/// does what a flow and a turn send.
+#[test]
+fn a_busy_object_takes_its_mailbox_by_class() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    for crash in [false, true] {
+        let mut world = World::new();
+        let send = |world: &World, priority: Priority, input: &str| {
+            let headers = vec![Header { key: Priority::HEADER.into(), value: priority.word().into() }];
+            let request = InvokeRequest { headers, ..World::request("a", "append", input, None) };
+            runtime.block_on(world.engine.send(request)).unwrap().invocation
+        };
+        let waiting = runtime.block_on(world.engine.send(World::request("a", "wait", "", None))).unwrap().invocation;
+        let mut last = waiting;
+        for (priority, digit) in [
+            (Priority::Low, "5"),
+            (Priority::Normal, "3"),
+            (Priority::High, "1"),
+            (Priority::Low, "6"),
+            (Priority::Normal, "4"),
+            (Priority::High, "2"),
+        ] {
+            let id = send(&world, priority, digit);
+            if digit == "6" {
+                last = id;
+            }
+        }
+        let senders = [("turn", "sends", "7"), ("flow", "sends_slowly", "8")];
+        for (key, handler, input) in senders {
+            world.call(key, handler, input).unwrap().unwrap();
+        }
+        if crash {
+            let (log, state) = world.crash();
+            world = World::start(log, state, 1 << 20);
+        }
+        let object = ObjectId { service: "Counter".into(), key: "a".into() };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while runtime.block_on(world.engine.state(object.clone())).unwrap().queued < 9 {
+            assert!(Instant::now() < deadline, "what was sent did not arrive");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let go = SignalResult::Value(Value { content: "\"go\"".into() });
+        runtime.block_on(world.engine.signal(waiting, SignalId::Name("go".into()), go)).unwrap();
+        runtime.block_on(world.engine.attach(last)).unwrap();
+        // What was sent came in its own time, behind the high ones that were there.
+        let order = world.value("a");
+        assert!([12_783_456, 12_873_456].contains(&order), "{order}");
+        world.stop().unwrap();
+    }
 }
 
 /// A read is answered although an invocation behind a running flow was cancelled: the activation that may have gone on from

@@ -54,7 +54,9 @@ impl Engine {
         let only = plan.partition(self.partitions());
         let first = only.unwrap_or(PartitionId(0));
         let mut at = after.unwrap_or(Cursor { partition: first, place: Place::Start });
-        self.check_partition(at.partition)?;
+        if !plan.continues(&at, self.partitions()) {
+            return Err(EngineError::invalid("the page before had another filter; begin again without `after`"));
+        }
         let mut items = Vec::new();
         let mut rows = 0;
         loop {

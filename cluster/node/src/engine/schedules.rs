@@ -15,7 +15,7 @@ use crate::driver::Query;
 use crate::schedule::{Runner, Schedule, ScheduleChange, ScheduleDetails, check_name};
 
 /// Most schedules that one page lists.
-pub const SCHEDULES_PER_PAGE_MAX: usize = 1_000;
+pub const SCHEDULES_PER_PAGE_MAX: usize = 100;
 
 /// What became of a schedule that the program declares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,7 +36,12 @@ struct Desk {
 impl Desk {
     fn new() -> Self {
         let second = Some(Duration::from_secs(1));
-        let own = Options { retention: second, journal_retention: Some(Duration::ZERO), ..Options::default() };
+        let own = Options {
+            retention: second,
+            journal_retention: Some(Duration::ZERO),
+            priority: Some(Priority::High),
+            ..Options::default()
+        };
         let service = |name: &str, kind, options, handlers| {
             let name = name.to_owned();
             Arc::new(Bound(ServiceDescriptor {
@@ -53,7 +58,12 @@ impl Desk {
             .with(service(
                 "Object",
                 Kind::Object,
-                Options { retention: Some(Duration::from_millis(7)), state_ttl: second, ..Options::default() },
+                Options {
+                    retention: Some(Duration::from_millis(7)),
+                    state_ttl: second,
+                    priority: Some(Priority::Low),
+                    ..Options::default()
+                },
                 vec![
                     handler("plain", Access::Exclusive, Options::default()),
                     handler("own", Access::Exclusive, own.clone()),
@@ -131,6 +141,25 @@ fn options_hold_from_the_handler_outwards() {
     assert_eq!(unkept.retention_ms, 0, "nobody can ask for it again");
     let sent = desk.send(request("Plain", None, "hi"));
     assert_eq!((sent.retention_ms, sent.state_ttl_ms, sent.one_way), (1_000, 0, true));
+}
+
+#[test]
+fn the_request_says_the_priority_or_the_handler_or_the_service() {
+    let desk = Desk::new();
+    let class = |request| desk.call(request).unwrap().target.unwrap().class();
+    assert_eq!(class(request("Object", Some("k"), "plain")), Priority::Low);
+    assert_eq!(class(request("Object", Some("k"), "own")), Priority::High);
+    assert_eq!(class(request("Plain", None, "hi")), Priority::Normal);
+    let wish = |word: &str| {
+        let headers = vec![Header { key: Priority::HEADER.into(), value: word.into() }];
+        InvokeRequest { headers, ..request("Object", Some("k"), "own") }
+    };
+    for priority in Priority::ORDER {
+        assert_eq!(class(wish(priority.word())), priority);
+    }
+    let refused = desk.call(wish("urgent")).unwrap_err();
+    assert_eq!(refused.code(), error::INVALID_REQUEST);
+    assert!(desk.events.is_empty());
 }
 
 #[test]

@@ -202,7 +202,24 @@ fn of_refusal(refusal: &Refusal) -> Class {
         Refusal::NotFound => (StatusCode::NOT_FOUND, false),
         Refusal::Invalid(failure) => (super::answer::status_of(failure.code), false),
     };
-    Class { status, code: refusal.code(), again, rejection: None }
+    let code = match refusal {
+        Refusal::Invalid(failure) => of_failure(failure.code).unwrap_or_else(|| refusal.code()),
+        refusal => refusal.code(),
+    };
+    Class { status, code, again, rejection: None }
+}
+
+/// The stable code of a refusal by the machine, which tells its status.
+fn of_failure(status: u32) -> Option<ErrorCode> {
+    match status {
+        404 => Some(error::NOT_FOUND),
+        409 => Some(error::CONFLICT),
+        413 => Some(error::TOO_LARGE),
+        422 => Some(error::UNSUPPORTED),
+        425 => Some(error::NOT_STARTED),
+        508 => Some(error::DEADLOCK),
+        _ => None,
+    }
 }
 
 impl From<PathError> for IngressError {
@@ -246,7 +263,8 @@ mod tests {
             (EngineError::Refused(Refusal::ShuttingDown), 503, "AB0503"),
             (EngineError::Refused(Refusal::OutcomeUnknown), 504, "AB0504"),
             (EngineError::Refused(Refusal::NotFound), 404, "AB0404"),
-            (EngineError::Refused(Refusal::Invalid(Failure::new(425, ""))), 425, "AB0400"),
+            (EngineError::Refused(Refusal::Invalid(Failure::new(425, ""))), 425, "AB0425"),
+            (EngineError::Refused(Refusal::Invalid(Failure::new(400, ""))), 400, "AB0400"),
         ] {
             let class = IngressError::from(error).class();
             assert_eq!((class.status.as_u16(), class.code.to_string().as_str()), (status, code));

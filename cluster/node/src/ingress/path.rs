@@ -135,9 +135,7 @@ fn reserved<'a>(segments: &[&'a str], kind: impl Fn(&str) -> Option<Kind>) -> Re
             let of = Target::Workflow { name: decode(name)?, key: decode(key)? };
             wait(verb).map(|wait| Route::Result { of, wait })
         }
-        ["invocation", id, "signal", name] if wait(name).is_none() => {
-            Some(Route::Signal { id: decode(id)?, name: decode(name)? })
-        }
+        ["invocation", id, "signal", name] => Some(Route::Signal { id: decode(id)?, name: decode(name)? }),
         ["invocation", ref target @ .., verb] => {
             let of = match *target {
                 [id] => Some(Target::Id(decode(id)?)),
@@ -234,6 +232,7 @@ mod tests {
             ("/restate/awakeables/sign_1/resolve", Route::Awakeable { id: "sign_1".into(), resolve: true }),
             ("/restate/a/sign_1/reject", Route::Awakeable { id: "sign_1".into(), resolve: false }),
             ("/restate/invocation/inv_1x/signal/a%20b", Route::Signal { id: "inv_1x".into(), name: "a b".into() }),
+            ("/restate/invocation/inv_1x/signal/attach", Route::Signal { id: "inv_1x".into(), name: "attach".into() }),
             ("/restate/health", Route::Health),
         ] {
             assert_eq!(parse(path, kind), Ok(route), "{path}");

@@ -91,6 +91,15 @@ impl Plan {
         self.partition_key.map(|key| PartitionId::of(key, count))
     }
 
+    /// Whether a cursor is one of this plan's lists, among `count` partitions.
+    pub(crate) fn continues(&self, cursor: &Cursor, count: u32) -> bool {
+        let by_time = matches!(cursor.place, Place::Timer(_));
+        let begins = cursor.place == Place::Start;
+        cursor.partition.0 < count
+            && self.partition(count).is_none_or(|only| only == cursor.partition)
+            && (begins || by_time == self.by_time())
+    }
+
     fn wants(&self, status: impl Fn(&str) -> bool) -> bool {
         let statuses = &self.filter.statuses;
         statuses.is_empty() || statuses.iter().any(|wanted| status(wanted))

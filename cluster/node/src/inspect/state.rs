@@ -40,7 +40,7 @@ pub(crate) fn object_state(view: &dyn RawView, object: &ObjectId) -> Result<Obje
         version: row.version(),
         fields,
         expires_at: Some(row.expires_at).filter(|at| *at > 0).map(Millis),
-        queued: row.tail.saturating_sub(row.head),
+        queued: row.queued(),
     })
 }
 

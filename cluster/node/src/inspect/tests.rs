@@ -52,7 +52,7 @@ fn target(key: &str) -> Option<Target> {
         key: Some(key.into()),
         access: Access::Exclusive as i32,
         form: Form::Flow as i32,
-        workflow: false,
+        ..Target::default()
     })
 }
 
@@ -166,6 +166,21 @@ fn a_cursor_behind_the_end_finds_nothing() {
             let step = step(&rows, &plan, place, 10).unwrap();
             assert!(step.found.is_empty() && step.next.is_none(), "{filter}");
         }
+    }
+}
+
+#[test]
+fn a_cursor_belongs_to_its_filter() {
+    let plan = |filter: &str| Plan::new(Filter::parse(filter).unwrap(), Millis(0));
+    let at = |partition, place| Cursor { partition: PartitionId(partition), place };
+    let timer = TimerKey { due: Millis(1), kind: TimerKind::Start, invocation: id(1), completion: 0 };
+    assert!(plan("status=scheduled").continues(&at(3, Place::Timer(timer)), 4));
+    assert!(!plan("status=scheduled").continues(&at(3, Place::Active(id(1))), 4));
+    assert!(!plan("").continues(&at(3, Place::Timer(timer)), 4));
+    assert!(plan("").continues(&at(3, Place::Start), 4) && !plan("").continues(&at(4, Place::Start), 4));
+    let of_key = plan("key=a").partition(4).unwrap();
+    for partition in 0..4 {
+        assert_eq!(plan("key=a").continues(&at(partition, Place::Start), 4), of_key == PartitionId(partition));
     }
 }
 

@@ -31,6 +31,7 @@ struct PartitionGauges {
     overlay_bytes: Gauge,
     timers_due: Gauge,
     outbox: Gauge,
+    letters: Gauge,
 }
 
 impl DriverMetrics {
@@ -43,7 +44,8 @@ impl DriverMetrics {
                 apply_lag: gauge!("abide_apply_lag_entries", "partition" => partition.clone()),
                 overlay_bytes: gauge!("abide_overlay_bytes", "partition" => partition.clone()),
                 timers_due: gauge!("abide_timers_due", "partition" => partition.clone()),
-                outbox: gauge!("abide_outbox_messages", "partition" => partition),
+                outbox: gauge!("abide_outbox_messages", "partition" => partition.clone()),
+                letters: gauge!("abide_dead_letters", "partition" => partition),
             }
         };
         Self {
@@ -121,6 +123,11 @@ impl DriverMetrics {
     /// Messages in the partition's outbox.
     pub fn set_outbox(&self, partition: PartitionId, messages: u64) {
         self.set(partition, |gauges| &gauges.outbox, messages);
+    }
+
+    /// Dead letters of the partition.
+    pub fn set_letters(&self, partition: PartitionId, letters: u64) {
+        self.set(partition, |gauges| &gauges.letters, letters);
     }
 
     /// A partition that this node does not know is not counted.

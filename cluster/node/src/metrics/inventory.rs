@@ -108,6 +108,7 @@ const NODE: &[MetricDoc] = &[
     doc("abide_timers_fired_total", Counter, &[], "timers", "Timers that fired."),
     doc("abide_timer_late_seconds", Histogram, &[], "seconds", "How long after its due time a timer fired."),
     doc("abide_outbox_messages", Gauge, PARTITION, "messages", "Messages that other partitions have not taken yet."),
+    doc("abide_dead_letters", Gauge, PARTITION, "letters", "One-way invocations that failed and wait for an operator: `GET /deadletters` lists them."),
     doc("abide_invocations_completed_total", Counter, &["service", "handler", "outcome"], "invocations", "Invocations that ended; the outcome is success or failure."),
 ];
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use abide_model::command::{
-    Access, Body, Command, Invoke, ScheduleAction, ScheduleDefinition, ScheduleFire, ScheduleOrder, Target,
+    Access, Body, Command, Invoke, Priority, ScheduleAction, ScheduleDefinition, ScheduleFire, ScheduleOrder, Target,
 };
 use abide_model::id::{InvocationId, Millis, PartitionKey, ScheduleId};
 use abide_model::limits;
@@ -62,6 +62,9 @@ impl Runner {
             ));
         }
         let options = descriptor.options_of(index);
+        let wished = Priority::of_headers(&definition.headers);
+        let wished = wished.map_err(|error| EngineError::Invalid { reason: error.to_string() })?;
+        let priority = wished.or(options.priority).unwrap_or_default();
         let place = key.as_ref().map_or_else(|| PartitionKey(random::u64()), |key| PartitionKey::of(key));
         let id = InvocationId::fresh(place, now, random::u128());
         let mut headers = definition.headers.clone();
@@ -75,6 +78,7 @@ impl Runner {
             access: found.access as i32,
             form: found.form as i32,
             workflow: descriptor.kind == Kind::Workflow,
+            priority: priority as i32,
         };
         let invoke = Invoke {
             id: Bytes::copy_from_slice(&id.to_bytes()),

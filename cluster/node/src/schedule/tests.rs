@@ -74,6 +74,19 @@ fn a_run_is_a_complete_invocation() {
 }
 
 #[test]
+fn a_run_has_the_priority_of_its_headers() {
+    let class = |schedule: &Schedule| {
+        let run = fire(&row(schedule, NOW), NOW).runs.pop()?;
+        Some(run.target.unwrap().class())
+    };
+    assert_eq!(class(&nightly()), Some(Priority::Normal));
+    assert_eq!(class(&nightly().header("X-Abide-Priority", "low")), Some(Priority::Low));
+    let urgent = nightly().header("x-abide-priority", "urgent");
+    assert_eq!(class(&urgent), None);
+    assert!(fire(&row(&urgent, NOW), NOW).fault.contains("`urgent` is no priority"));
+}
+
+#[test]
 fn missed_runs_have_their_own_ids_and_times() {
     let sweep = Schedule::every("sweep", "1m").call("Sweeper", "sweep").catch_up(CatchUp::All);
     let fire = fire(&row(&sweep, NOW), NOW.plus(24 * 3_600_000));

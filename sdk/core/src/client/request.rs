@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use abide_model::command::Priority;
 use abide_model::id::{InvocationId, Millis};
 use abide_model::protocol::Header;
 use bytes::Bytes;
@@ -79,6 +80,14 @@ impl<C: Caller, T, E> Request<C, T, E> {
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push(Header { key: name.into().to_ascii_lowercase(), value: value.into() });
         self
+    }
+
+    /// The class in which an exclusive invocation queues when its object is busy; otherwise that of the handler. High
+    /// ones come before normal ones, and these before low ones; within a class the order of acceptance holds. What runs
+    /// is not interrupted, and a stream of high ones keeps low ones waiting without end.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.headers.retain(|header| header.key != Priority::HEADER);
+        self.header(Priority::HEADER, priority.word())
     }
 }
 

@@ -58,4 +58,9 @@ impl Nine {
     }
 }
 
+#[object(priority = "urgent")]
+struct Ten {
+    balance: i64,
+}
+
 fn main() {}

@@ -190,6 +190,11 @@ impl Echo {
     }
 
     fn nothing(&self, _cx: &mut Turn) {}
+
+    /// A result of that many bytes.
+    fn large(&self, _cx: &mut Turn, bytes: usize) -> String {
+        "x".repeat(bytes)
+    }
 }
 
 fn main() -> ExitCode {

@@ -4,7 +4,7 @@ use abide_model::command::{Append, AttemptFailed, Body, FlowMessage};
 use abide_model::id::{InvocationId, ObjectId};
 use abide_model::protocol::{
     Code, End, Failure, Notification, NotificationId, NotificationResult, ProposeRunCompletion, RawMessage, RunResult,
-    SIGNAL_CANCEL, Suspension, Value,
+    SIGNAL_CANCEL, SignalId, Suspension, Value,
 };
 use abide_model::table::JournalRow;
 use bytes::Bytes;
@@ -14,6 +14,9 @@ use crate::app::Fields;
 use crate::ledger::Life;
 use crate::program::{AWAKEABLE, Known, Program, Replay, Stop};
 use crate::violation::{Check, Invariant, Violation, check};
+
+/// The version of the code that the simulated host has.
+const VERSION: &str = "v1";
 
 /// An attempt under way.
 pub(super) struct Flow {
@@ -32,6 +35,9 @@ pub(super) struct Flow {
     outgoing: Vec<FlowMessage>,
     /// Proposals that are not durable yet.
     unacknowledged: usize,
+    /// Whether user code is about to run, and for which completion.
+    running: bool,
+    step: u32,
 }
 
 /// What follows a step.
@@ -43,7 +49,7 @@ enum Next {
 impl Host {
     pub(super) fn start_flow(&mut self, start: Start, cx: &mut Cx<'_>) -> Check {
         let id = start.work.id;
-        if self.flows.get(&id).is_some_and(|flow| flow.attempt >= start.attempt) {
+        if self.flows.get(&id).is_some_and(|flow| (flow.life.1, flow.attempt) >= (start.work.life, start.attempt)) {
             return Ok(());
         }
         let object = start.work.target.exclusive_object();
@@ -53,21 +59,24 @@ impl Host {
                 format!("{id} starts on {object} while {:?} runs there", other.map(|(id, _)| id))
             })?;
         }
-        cx.ledger.journal((id, start.created_at), &start.journal)?;
+        cx.ledger.begins(id);
+        cx.ledger.journal((id, start.work.life), &start.journal)?;
         let target = &start.work.target;
         let flow = Flow {
-            life: (id, start.created_at),
+            life: (id, start.work.life),
             service: target.service.clone(),
             object,
             term: start.term,
             attempt: start.attempt,
             failures: start.work.failures,
-            program: Program::of(&target.service, target.key.is_some(), &start.work.input),
+            program: Program::of(target, &start.work.input),
             known: known(&start.journal),
             fields: start.fields,
             seen: u32::try_from(start.journal.len()).unwrap_or(u32::MAX),
             outgoing: Vec::new(),
             unacknowledged: 0,
+            running: false,
+            step: 0,
         };
         self.flows.insert(id, flow);
         self.advance(id, cx)
@@ -109,18 +118,41 @@ impl Host {
         {
             flow.put_away(&ids);
             let records = flow.propose(cx);
-            self.records.insert(flow.life, records);
+            self.records.insert(id, records);
             return Ok(());
         }
         self.flows.insert(id, flow);
         Ok(())
     }
 
+    /// Whether an attempt has come to user code.
+    pub(crate) fn is_about_to_run(&self, life: Life, attempt: u32) -> bool {
+        self.flows.get(&life.0).is_some_and(|flow| flow.life == life && flow.attempt == attempt && flow.running)
+    }
+
+    /// The user code that an attempt has come to runs, unless the attempt is over.
+    pub(super) fn run(&mut self, life: Life, attempt: u32, cx: &mut Cx<'_>) -> Check {
+        if !self.is_about_to_run(life, attempt) {
+            return Ok(());
+        }
+        let Some(flow) = self.flows.get_mut(&life.0) else { return Ok(()) };
+        flow.running = false;
+        cx.ledger.execute(life, flow.step)?;
+        if cx.panics() {
+            let records = flow.fail(cx);
+            self.flows.remove(&life.0);
+            self.records.insert(life.0, records);
+            return Ok(());
+        }
+        flow.ran(flow.step, cx);
+        self.advance(life.0, cx)
+    }
+
     fn advance(&mut self, id: InvocationId, cx: &mut Cx<'_>) -> Check {
         let Some(mut flow) = self.flows.remove(&id) else { return Ok(()) };
         let (next, records) = flow.advance(cx)?;
         if !records.is_empty() {
-            self.records.insert(flow.life, records);
+            self.records.insert(id, records);
         }
         if matches!(next, Next::Stay) {
             self.flows.insert(id, flow);
@@ -131,51 +163,49 @@ impl Host {
 
 impl Flow {
     fn advance(&mut self, cx: &mut Cx<'_>) -> Check<(Next, Vec<Body>)> {
-        loop {
-            match self.interpret(cx) {
-                Stop::Mismatch(text) => {
-                    let text = format!("{} attempt {}: {text}", self.life.0, self.attempt);
-                    return Err(Violation { invariant: Invariant::I5JournalAppendOnly, text });
-                }
-                Stop::End(_) => {
-                    self.outgoing.push(RawMessage::new(Code::END, &End {}).into());
-                    return Ok((Next::Over, self.propose(cx)));
-                }
-                Stop::Run(completion) => {
-                    if !self.outgoing.is_empty() {
-                        let records = self.propose(cx);
-                        return Ok((Next::Stay, records));
-                    }
-                    if self.unacknowledged > 0 {
-                        return Ok((Next::Stay, Vec::new()));
-                    }
-                    cx.ledger.execute(self.life, completion)?;
-                    if cx.panics() {
-                        return Ok((Next::Over, self.fail(cx)));
-                    }
-                    self.ran(completion, cx);
-                }
-                Stop::Wait(ids) => {
-                    for id in &ids {
-                        if let NotificationId::SignalIndex(signal) = id
-                            && *signal >= AWAKEABLE
-                        {
-                            let (id, created_at) = self.life;
-                            cx.asks.push(Ask::Awakeable { id, created_at, signal: *signal });
-                        }
-                    }
-                    if cx.panics() {
-                        return Ok((Next::Over, self.fail(cx)));
-                    }
-                    if cx.rng.chance(3_000) {
-                        self.put_away(&ids);
-                        return Ok((Next::Over, self.propose(cx)));
-                    }
-                    let records = if self.outgoing.is_empty() { Vec::new() } else { self.propose(cx) };
-                    let timer = Timer::Suspend(self.life.0, self.attempt);
-                    cx.asks.push(Ask::After(cx.rng.range(1, 50), timer));
+        match self.interpret(cx) {
+            Stop::Mismatch(text) => {
+                let text = format!("{} attempt {}: {text}", self.life.0, self.attempt);
+                Err(Violation { invariant: Invariant::I5JournalAppendOnly, text })
+            }
+            Stop::End(_) => {
+                self.outgoing.push(RawMessage::new(Code::END, &End {}).into());
+                Ok((Next::Over, self.propose(cx)))
+            }
+            Stop::Run(completion) => {
+                if !self.outgoing.is_empty() {
+                    let records = self.propose(cx);
                     return Ok((Next::Stay, records));
                 }
+                if self.unacknowledged > 0 {
+                    return Ok((Next::Stay, Vec::new()));
+                }
+                if !std::mem::replace(&mut self.running, true) {
+                    cx.asks.push(Ask::After(cx.rng.range(0, 20), Timer::Run(self.life, self.attempt)));
+                }
+                self.step = completion;
+                Ok((Next::Stay, Vec::new()))
+            }
+            Stop::Wait(ids) => {
+                for id in &ids {
+                    let signal = match id {
+                        NotificationId::SignalIndex(signal) if *signal >= AWAKEABLE => SignalId::Index(*signal),
+                        NotificationId::SignalName(name) => SignalId::Name(name.clone()),
+                        _ => continue,
+                    };
+                    cx.asks.push(Ask::Awaits(self.life.0, self.life.1, signal));
+                }
+                if cx.panics() {
+                    return Ok((Next::Over, self.fail(cx)));
+                }
+                if cx.rng.chance(3_000) {
+                    self.put_away(&ids);
+                    return Ok((Next::Over, self.propose(cx)));
+                }
+                let records = if self.outgoing.is_empty() { Vec::new() } else { self.propose(cx) };
+                let timer = Timer::Suspend(self.life.0, self.attempt);
+                cx.asks.push(Ask::After(cx.rng.range(1, 50), timer));
+                Ok((Next::Stay, records))
             }
         }
     }
@@ -231,6 +261,8 @@ impl Flow {
                 attempt: self.attempt,
                 messages: std::mem::replace(&mut messages, rest),
                 seen: self.seen,
+                life: self.life.1,
+                version: VERSION.into(),
             };
             self.unacknowledged += 1;
             cx.propose(self.life.0, 0, Body::Append(append.clone()));
@@ -249,6 +281,8 @@ impl Flow {
             attempt: self.attempt,
             failure: Some(Failure::new(501, "panicked")),
             next: Some(cx.next(&self.service, self.failures + 1)),
+            life: self.life.1,
+            uncounted: cx.rng.chance(1_000),
         };
         cx.propose(self.life.0, 0, Body::AttemptFailed(failed.clone()));
         records.push(Body::AttemptFailed(failed));

@@ -72,7 +72,7 @@ impl Host {
         let Some(activation) = self.objects.get_mut(&object) else { return self.load(object, cx) };
         let Some(ready) = &mut activation.ready else { return };
         if ready.queue.iter().all(|item| item.work.id != work.id) {
-            let held = work.target.form() == Form::Flow;
+            let held = work.target.form() != Form::Turn;
             ready.queue.push_back(Item { work, held });
         }
         self.pump(&object, cx);
@@ -94,6 +94,13 @@ impl Host {
             activation.due.take_if(|due| due.id == id);
         }
         self.reload(object, cx);
+    }
+
+    /// A turn that is due again is not to be run now.
+    pub(super) fn held(&mut self, id: InvocationId) {
+        for activation in self.objects.values_mut() {
+            activation.due.take_if(|due| due.id == id);
+        }
     }
 
     pub(super) fn rejected(&mut self, object: ObjectId, activation: u64, cx: &mut Cx<'_>) {
@@ -143,11 +150,13 @@ impl Host {
                 failure: Some(Failure::new(501, "panicked")),
                 next: Some(cx.next(&target.service, 1)),
                 accept: Some(invoke),
+                life: 0,
+                uncounted: false,
             };
             return cx.propose(id, request, Body::AttemptFailed(failed));
         }
         let end = app::turn(&target, &invoke.input, &ready.fields, cx.rng, cx.now);
-        let turn = ready.record(invoke.id.clone(), Some(invoke), end);
+        let turn = ready.record(invoke.id.clone(), 0, Some(invoke), end);
         cx.propose(id, request, Body::Turn(turn));
         if cx.rng.chance(cx.faults.passivate) {
             self.passivate(&object);
@@ -172,7 +181,7 @@ impl Host {
             let Some(ready) = &mut activation.ready else { return };
             let Some(head) = ready.queue.front() else { return };
             let due = activation.due.filter(|due| due.id == head.work.id);
-            let holds = head.work.target.form() == Form::Flow || (head.held && due.is_none());
+            let holds = head.work.target.form() != Form::Turn || (head.held && due.is_none());
             let mut at = 0;
             if holds {
                 // Now and then something overtakes what holds the place: the machine has to refuse it.
@@ -193,6 +202,8 @@ impl Host {
                     attempt: due.map_or(0, |due| due.attempt),
                     failure: Some(Failure::new(501, "panicked")),
                     next: Some(cx.next(&item.work.target.service, failures)),
+                    life: item.work.life,
+                    uncounted: false,
                 };
                 cx.propose(item.work.id, 0, Body::AttemptFailed(failed));
                 activation.due.take_if(|due| due.id == item.work.id);
@@ -201,7 +212,7 @@ impl Host {
                 return;
             }
             let end = app::turn(&item.work.target, &item.work.input, &ready.fields, cx.rng, cx.now);
-            let turn = ready.record(id, None, end);
+            let turn = ready.record(id, item.work.life, None, end);
             cx.propose(item.work.id, 0, Body::Turn(turn));
         }
         cx.asks.push(Ask::After(1, Timer::Pump(object.clone())));
@@ -210,7 +221,7 @@ impl Host {
 
 impl Ready {
     /// The record of a turn that ran here; goes on from its state.
-    fn record(&mut self, id: Bytes, accept: Option<Invoke>, end: app::End) -> Turn {
+    fn record(&mut self, id: Bytes, life: u64, accept: Option<Invoke>, end: app::End) -> Turn {
         let base = self.version;
         if !end.changes.is_empty() {
             self.version = self.version.next(self.id);
@@ -229,6 +240,7 @@ impl Ready {
             changes: end.changes,
             sends: end.sends,
             outcome: Some(end.outcome),
+            life,
         }
     }
 }

@@ -1,17 +1,19 @@
 //! What a flow's messages mean.
 
-use abide_model::command::{Append, Invoke, Outcome, ParcelBody, Signal, Sink};
+use abide_model::command::{Append, Holder, Invoke, Outcome, ParcelBody, Signal, Sink};
 use abide_model::id::{AwakeableId, InvocationId, ObjectId};
+use abide_model::limits::CALL_CHAIN_MAX;
 use abide_model::protocol::{
     AwakeableResult, Call, Code, CompleteAwakeable, EagerStateResult, Failure, GetEagerState, InvocationTarget,
-    Notification, NotificationId, NotificationResult, OneWayCall, Output, OutputResult, PlainCommand,
+    Metadata, Notification, NotificationId, NotificationResult, OneWayCall, Output, OutputResult, PlainCommand,
     ProposeRunCompletion, RawMessage, RunResult, SendSignal, SetState, SignalId, SignalResult, Sleep, StateKeyCommand,
     StateKeys, Suspension, Value, Void,
 };
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::{Part, Status};
+use super::end::By;
+use super::{Inv, Part, Status, binary};
 use crate::app::Fields;
 use crate::names;
 use crate::program::{Known, Program, Replay, Stop};
@@ -22,7 +24,7 @@ fn text(field: &Bytes) -> String {
     String::from_utf8_lossy(field).into_owned()
 }
 
-fn note(completion: u32, result: NotificationResult) -> Notification {
+pub(super) fn note(completion: u32, result: NotificationResult) -> Notification {
     Notification { id: Some(NotificationId::Completion(completion)), result: Some(result) }
 }
 
@@ -30,25 +32,31 @@ impl Part {
     pub(super) fn append(&mut self, append: Append) -> Check {
         let Some(id) = InvocationId::from_bytes(&append.id) else { return Ok(()) };
         let current = self.invocations.get(&id).is_some_and(|inv| {
-            inv.attempt == append.attempt && self.term == append.term && inv.status == Status::Running
+            inv.attempt == append.attempt
+                && inv.life == append.life
+                && self.term == append.term
+                && inv.status == Status::Running
         });
         if !current {
             self.fenced += 1;
             return Ok(());
         }
-        let Some(inv) = self.invocations.get(&id) else { return Ok(()) };
-        let object = inv.target.object();
-        let mut changed = false;
+        let Some(inv) = self.invocations.get_mut(&id) else { return Ok(()) };
+        if inv.version.is_none() && !append.version.is_empty() {
+            inv.version = Some(append.version);
+        }
+        let (object, ttl) = (inv.target.object(), inv.terms.ttl);
+        let mut changed = None;
         let seen = append.seen as usize;
         for message in append.messages {
             let raw = message.raw();
             match raw.code {
                 Code::END => {
-                    self.publish(object.as_ref(), changed);
+                    self.published(changed, ttl);
                     return self.end(id);
                 }
                 Code::SUSPENSION => {
-                    self.publish(object.as_ref(), changed);
+                    self.published(changed, ttl);
                     self.suspend(id, &decode(&raw)?, seen);
                     return Ok(());
                 }
@@ -68,10 +76,12 @@ impl Part {
                 inv.failures = 0;
                 inv.journal.push((raw.code, raw.payload.clone()));
             }
-            changed |= matches!(raw.code, Code::SET_STATE | Code::CLEAR_STATE | Code::CLEAR_ALL_STATE);
+            if matches!(raw.code, Code::SET_STATE | Code::CLEAR_STATE | Code::CLEAR_ALL_STATE) {
+                changed = object.as_ref();
+            }
             self.entry(id, object.as_ref(), &raw, message.callee)?;
         }
-        self.publish(object.as_ref(), changed);
+        self.published(changed, ttl);
         Ok(())
     }
 
@@ -82,6 +92,9 @@ impl Part {
         raw: &RawMessage,
         callee: Option<Invoke>,
     ) -> Check {
+        if matches!(raw.code, Code::GET_PROMISE | Code::PEEK_PROMISE | Code::COMPLETE_PROMISE) {
+            return self.promise(id, raw);
+        }
         let fields = object.map(|object| &mut self.objects.entry(object.clone()).or_default().fields);
         match (raw.code, fields) {
             (Code::SET_STATE, Some(fields)) => {
@@ -149,7 +162,7 @@ impl Part {
                 let Ok(target) = command.invocation_id.parse::<InvocationId>() else { return Ok(()) };
                 let waits = raw.code == Code::ATTACH_INVOCATION;
                 let code = if waits { Code::ATTACH_DONE } else { Code::OUTPUT_DONE };
-                let sink = Some(Sink::new(id, command.result_completion_id, code));
+                let sink = Some(Sink::new(id, self.life(id), command.result_completion_id, code));
                 let attach = abide_model::command::Attach { target: Bytes::copy_from_slice(&target.to_bytes()), sink };
                 self.send(if waits { ParcelBody::Attach(attach) } else { ParcelBody::Peek(attach) });
             }
@@ -170,22 +183,43 @@ impl Part {
         };
         let told = NotificationResult::InvocationId(callee_id.to_string());
         self.write(id, Code::CALL_INVOCATION_ID, &note(id_completion, told));
-        let sink = result_completion.map(|completion| Sink::new(id, completion, Code::CALL_DONE));
-        let invoked_by = Bytes::copy_from_slice(&id.to_bytes());
-        self.send(ParcelBody::Invoke(Invoke { sink, invoked_by, ..callee }));
+        let Some(inv) = self.invocations.get(&id) else { return Ok(()) };
+        let (life, invoked_by) = (inv.life, binary(id));
+        let Some(completion) = result_completion else {
+            self.send(ParcelBody::Invoke(Invoke {
+                invoked_by,
+                one_way: true,
+                chain: Vec::new(),
+                sink: None,
+                ..callee
+            }));
+            return Ok(());
+        };
+        let chain = waiting(id, inv);
+        if let Some(failure) = cycle(&chain, &callee) {
+            self.deadlocks += 1;
+            self.write(id, Code::CALL_DONE, &note(completion, NotificationResult::Failure(failure)));
+            return Ok(());
+        }
+        let sink = Some(Sink::new(id, life, completion, Code::CALL_DONE));
+        self.send(ParcelBody::Invoke(Invoke { sink, invoked_by, chain, one_way: false, ..callee }));
         Ok(())
     }
 
-    fn write(&mut self, id: InvocationId, code: Code, note: &Notification) {
-        if let Some(inv) = self.invocations.get_mut(&id) {
-            inv.journal.push((code, note.encode_to_vec().into()));
+    /// The attempt changed the state of this.
+    fn published(&mut self, changed: Option<&ObjectId>, ttl: u64) {
+        if let Some(object) = changed {
+            self.publish(object, ttl);
         }
     }
 
-    fn publish(&mut self, object: Option<&ObjectId>, changed: bool) {
-        if let (Some(object), true) = (object, changed) {
-            let obj = self.objects.entry(object.clone()).or_default();
-            obj.version = (obj.version.0 + 1, 0);
+    fn life(&self, id: InvocationId) -> u64 {
+        self.invocations.get(&id).map_or(0, |inv| inv.life)
+    }
+
+    pub(super) fn write(&mut self, id: InvocationId, code: Code, note: &Notification) {
+        if let Some(inv) = self.invocations.get_mut(&id) {
+            inv.journal.push((code, note.encode_to_vec().into()));
         }
     }
 
@@ -221,9 +255,7 @@ impl Part {
         let cancelled = matches!(&output, Some(OutputResult::Failure(it)) if it.message == names::CANCELLED);
         if !cancelled {
             let known = self.replayable(id);
-            let input = inv.journal.first().map(|(_, payload)| payload.clone()).unwrap_or_default();
-            let input = abide_model::protocol::Input::decode(input).unwrap_or_default().value.unwrap_or_default();
-            let program = Program::of(&inv.target.service, inv.target.key.is_some(), &input.content);
+            let program = Program::of(&inv.target, &inv.input());
             let (mut fields, mut rng) = (Fields::new(), Rng::stream(0, "replay"));
             let mut replay = Replay::new(&known, &mut fields, 0, &mut rng);
             let stop = replay.run(&program);
@@ -232,7 +264,7 @@ impl Part {
                 format!("{id} ended with {output:?}, its journal gives {stop:?}")
             })?;
         }
-        self.complete(id, &outcome, true);
+        self.complete(id, &outcome, By::Itself, true);
         Ok(())
     }
 
@@ -253,6 +285,29 @@ impl Part {
     }
 }
 
-fn decode<M: prost::Message + Default>(raw: &RawMessage) -> Check<M> {
+pub(super) fn decode<M: prost::Message + Default>(raw: &RawMessage) -> Check<M> {
     raw.decode().map_err(|error| Violation { invariant: Invariant::I5JournalAppendOnly, text: error.to_string() })
+}
+
+/// Who holds a key and waits for what `inv` calls, outermost first.
+fn waiting(id: InvocationId, inv: &Inv) -> Vec<Holder> {
+    let mut chain = inv.chain.clone();
+    if let Some(object) = inv.target.exclusive_object() {
+        chain.push(Holder { service: object.service, key: object.key, invocation: binary(id) });
+    }
+    chain
+}
+
+/// The answer to a call that would wait for itself.
+fn cycle(chain: &[Holder], callee: &Invoke) -> Option<Failure> {
+    let text = if chain.len() > CALL_CHAIN_MAX {
+        format!("{} calls wait for one another, more than {CALL_CHAIN_MAX}", chain.len())
+    } else {
+        let wanted = callee.target.as_ref()?.exclusive_object()?;
+        let keys: Vec<_> = chain.iter().map(|holder| format!("{}/{}", holder.service, holder.key)).collect();
+        let from = keys.iter().position(|key| *key == wanted.to_string())?;
+        format!("the call would wait for itself: {} → {wanted}", keys[from..].join(" → "))
+    };
+    let metadata = vec![Metadata { key: "abide-code".into(), value: "AB0508".into() }];
+    Some(Failure { metadata, ..Failure::new(508, text) })
 }

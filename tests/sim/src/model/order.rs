@@ -2,12 +2,14 @@
 
 use abide_model::command::{Control, Form, Outcome, ParcelBody, Signal, Verb};
 use abide_model::id::InvocationId;
+use abide_model::limits::TIMERS_PER_COMMAND_MAX;
 use abide_model::protocol::{
     Code, Failure, Notification, NotificationId, NotificationResult, SIGNAL_CANCEL, SignalId, SignalResult, Void,
 };
 use bytes::Bytes;
 use prost::Message as _;
 
+use super::end::By;
 use super::{Part, Status, Timer};
 
 impl Part {
@@ -30,7 +32,8 @@ impl Part {
         let waiting = matches!(inv.status, Status::Scheduled(_) | Status::Queued);
         let (paused, flow) = (inv.status == Status::Paused, inv.target.form() == Form::Flow);
         if cancel && (waiting || !flow) {
-            return self.complete(id, &Outcome::failure(Failure::new(409, "canceled")), !waiting);
+            let outcome = Outcome::failure(Failure::new(409, "canceled"));
+            return self.complete(id, &outcome, By::Order, !waiting);
         }
         self.note(id, Code::SIGNAL, &note);
         if cancel && paused {
@@ -46,35 +49,82 @@ impl Part {
                 signal: Some(SignalId::Index(SIGNAL_CANCEL)),
                 result: None,
             }),
-            Verb::Kill => {
-                let Some(inv) = self.invocations.get(&id) else { return };
-                let started = !matches!(inv.status, Status::Scheduled(_) | Status::Queued);
-                let notes = inv.journal.iter().filter(|(code, _)| *code == Code::CALL_INVOCATION_ID);
-                let children: Vec<_> = notes.filter_map(|(_, bytes)| callee(bytes)).collect();
-                for child in children {
-                    let target = Bytes::copy_from_slice(&child.to_bytes());
-                    self.send(ParcelBody::Control(Control { target, verb: Verb::Kill as i32 }));
-                }
-                self.complete(id, &Outcome::failure(Failure::new(409, "killed")), started);
-            }
-            Verb::Resume => {
+            Verb::Kill => self.kill(id),
+            Verb::Pause => {
                 let Some(inv) = self.invocations.get_mut(&id) else { return };
                 match inv.status {
-                    Status::Paused => {}
+                    Status::Scheduled(_) | Status::Queued => return,
                     Status::BackingOff(due) => {
                         self.timers.remove(&(due, 3, id, 0));
                     }
-                    _ => return,
+                    Status::Running | Status::Suspended(_) | Status::Paused => {}
                 }
-                inv.failures = 0;
-                self.start(id);
+                inv.status = Status::Paused;
+            }
+            Verb::Resume => self.resume(id, control.version.as_deref()),
+            Verb::Reschedule => {
+                let Some(inv) = self.invocations.get(&id) else { return };
+                let Status::Scheduled(before) = inv.status else { return };
+                if before == control.execute_at {
+                    return;
+                }
+                self.timers.remove(&(before, 1, id, 0));
+                if control.execute_at > self.log_time {
+                    self.set(id, Status::Scheduled(control.execute_at));
+                    self.timers.insert((control.execute_at, 1, id, 0));
+                } else {
+                    self.admit(id);
+                }
+            }
+            Verb::Purge => {
+                *self.purges.entry(id).or_default() += 1;
+                self.forget(id);
+            }
+            Verb::PurgeJournal => self.forget_journal(id),
+            Verb::Restart => {
+                if let Some(kept) = self.kept.get(&id).cloned() {
+                    self.restart(id, &kept, control);
+                }
             }
         }
     }
 
+    fn kill(&mut self, id: InvocationId) {
+        let Some(inv) = self.invocations.get(&id) else { return };
+        let started = !matches!(inv.status, Status::Scheduled(_) | Status::Queued);
+        let notes = inv.journal.iter().filter(|(code, _)| *code == Code::CALL_INVOCATION_ID);
+        let children: Vec<_> = notes.filter_map(|(_, bytes)| callee(bytes)).collect();
+        for child in children {
+            self.send(ParcelBody::Control(Control::new(child, Verb::Kill)));
+        }
+        self.complete(id, &Outcome::failure(Failure::new(409, "killed")), By::Order, started);
+    }
+
+    fn resume(&mut self, id: InvocationId, wish: Option<&str>) {
+        let Some(inv) = self.invocations.get_mut(&id) else { return };
+        match inv.status {
+            Status::Paused | Status::Suspended(_) => {}
+            Status::BackingOff(due) => {
+                self.timers.remove(&(due, 3, id, 0));
+            }
+            Status::Scheduled(_) | Status::Queued | Status::Running => return,
+        }
+        if let Some(wish) = wish {
+            inv.version = Some(wish.to_owned()).filter(|version| !version.is_empty());
+        }
+        inv.failures = 0;
+        self.start(id);
+    }
+
     pub(super) fn fire(&mut self) {
-        let due: Vec<Timer> =
-            self.timers.iter().take_while(|timer| timer.0 <= self.log_time).take(256).copied().collect();
+        let due: Vec<Timer> = self
+            .timers
+            .iter()
+            .take_while(|timer| timer.0 <= self.log_time)
+            .take(TIMERS_PER_COMMAND_MAX)
+            .copied()
+            .collect();
+        let full = due.len() == TIMERS_PER_COMMAND_MAX;
         for timer in due {
             self.timers.remove(&timer);
             let (at, kind, id, completion) = timer;
@@ -87,11 +137,12 @@ impl Part {
                     let result = Some(NotificationResult::Void(Void {}));
                     self.note(id, Code::SLEEP_DONE, &Notification { id: id_of_note, result });
                 }
-                (4, _) if self.kept.get(&id).is_some_and(|(_, expires)| *expires == at) => {
-                    self.kept.remove(&id);
-                }
+                (5, _) => self.schedule_due(id, at),
                 _ => {}
             }
+        }
+        if !full {
+            self.forget_due();
         }
     }
 }

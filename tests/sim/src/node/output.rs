@@ -118,6 +118,7 @@ impl World {
                     || format!("{invocation} broke the protocol: {failure:?}"),
                 )?;
             }
+            Effect::ScheduleDue { schedule, row } => self.schedule_due(schedule, &row),
             // Kept by the partition itself.
             Effect::Ship { .. } | Effect::Acknowledge { .. } | Effect::TimerSet { .. } => {}
         }
@@ -182,8 +183,7 @@ fn attempt<V: View>(view: &V, id: InvocationId, term: u64) -> Result<Option<Star
         None => BTreeMap::new(),
     };
     let work = work(id, &row, &journal)?;
-    let (attempt, created_at) = (row.attempt, row.created_at);
-    Ok(Some(Start { work, term, attempt, created_at, journal, fields }))
+    Ok(Some(Start { work, term, attempt: row.attempt, journal, fields }))
 }
 
 fn journal<V: View>(view: &V, id: InvocationId, len: u32) -> Result<Vec<JournalRow>, ReadError> {
@@ -218,5 +218,6 @@ fn work(id: InvocationId, row: &abide_model::table::InvocationRow, journal: &[Jo
         input: input.value.map(|value| value.content).unwrap_or_default(),
         headers: input.headers,
         failures: row.failures,
+        life: row.life,
     })
 }

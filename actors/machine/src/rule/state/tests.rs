@@ -149,3 +149,28 @@ fn a_stray_entry_does_nothing() {
     assert_eq!(world.at(1200).apply(fire()), []);
     assert!(world.field("a").is_some());
 }
+
+/// What ran on a state that is forgotten does not fit the states that come after it, whoever forgets and whoever writes.
+#[test]
+fn a_version_never_names_two_states() {
+    let edit_to = |n, what: &StateEdit, ttl| invoked(Invoke { state_ttl_ms: ttl, ..edit(n, edit_on("k"), what) });
+    let a_is = |value: &str| StateEdit { changes: vec![set("a", value)], ..StateEdit::default() };
+    for by_time in [true, false] {
+        let mut world = World::new();
+        world.apply(edit_to(1, &a_is("1"), 500));
+        let seen = world.object().version();
+        if by_time {
+            world.at(1500).apply(fire());
+        } else {
+            world.apply(edit_to(2, &StateEdit { replace: true, ..StateEdit::default() }, 0));
+        }
+        assert!(world.rows.0.is_empty());
+        world.apply(edit_to(3, &a_is("2"), 0));
+        assert!(world.object().version().version > seen.version);
+        // A turn that ran ahead on the forgotten state, and an edit that expects it.
+        assert!(world.apply(turn(4, seen, 0)).contains(&rejected()));
+        world.apply(order(id(4), Verb::Kill));
+        world.apply(edit_to(5, &StateEdit { expected: Some(seen), ..a_is("3") }, 0));
+        assert_eq!(world.field("a"), Some("2".into()));
+    }
+}

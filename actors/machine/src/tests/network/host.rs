@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use abide_model::command::{Body, FlowMessage, Form, Invoke, Next, StateVersion, Turn};
-use abide_model::effect::Effect;
+use abide_model::command::{Body, FlowMessage, Form, Invoke, Next, Priority, StateVersion, Turn};
+use abide_model::effect::{Effect, Work};
 use abide_model::id::{ActivationId, InvocationId, ObjectId};
 use abide_model::protocol::{Code, Failure, Notification, NotificationId, Output, OutputResult, RawMessage, SetState};
-use abide_model::table::{Invocations, Mailboxes, Objects, States, Status};
+use abide_model::table::{Invocations, Lanes, MailboxRow, Mailboxes, Objects, States, Status};
 
 use crate::testing::*;
 
@@ -49,12 +49,11 @@ impl Host {
 
     fn load(&mut self, world: &World, object: &ObjectId) -> &mut Activation {
         self.next_activation += 1;
-        let mailbox = world.rows.all::<Mailboxes>().into_iter().filter(|((other, _), _)| other == object);
         let activation = Activation {
             id: self.next_activation,
             version: world.rows.row::<Objects>(object).unwrap_or_default().version(),
             n: counter(world, object),
-            queue: mailbox.map(|(_, row)| InvocationId::from_bytes(&row.invocation).unwrap()).collect(),
+            queue: mailbox(world, object),
         };
         self.activations.insert(object.clone(), activation);
         self.activations.get_mut(object).unwrap()
@@ -70,6 +69,7 @@ impl Host {
             match effect {
                 Effect::Enqueued { object, work } => match self.activations.get_mut(object) {
                     Some(activation) if activation.queue.contains(&work.id) => {}
+                    Some(_) if stands_before_something(world, object, work) => drop(self.load(world, object)),
                     Some(activation) => activation.queue.push_back(work.id),
                     None => drop(self.load(world, object)),
                 },
@@ -188,6 +188,31 @@ impl Activation {
             life: 0,
         }
     }
+}
+
+/// The mailbox in its order.
+fn mailbox(world: &World, object: &ObjectId) -> VecDeque<InvocationId> {
+    let id = |row: &MailboxRow| InvocationId::from_bytes(&row.invocation).unwrap();
+    let normal = world.rows.all::<Mailboxes>().into_iter().map(|((of, seq), row)| (of, (1, seq), id(&row)));
+    let others = world.rows.all::<Lanes>().into_iter().map(|((of, class, seq), row)| {
+        let rank = if class == Priority::High { 0 } else { 2 };
+        (of, (rank, seq), id(&row))
+    });
+    let mut queue: Vec<_> = normal.chain(others).filter(|(of, _, _)| of == object).collect();
+    let row = world.rows.row::<Objects>(object).unwrap_or_default();
+    let holder = match row.holding() {
+        Priority::Normal => (1, row.head),
+        Priority::High => (0, row.high.unwrap().head),
+        Priority::Low => (2, row.low.unwrap().head),
+    };
+    queue.sort_by_key(|(_, place, _)| (*place != holder, *place));
+    queue.into_iter().map(|(_, _, id)| id).collect()
+}
+
+/// Whether `work` may stand before something else.
+fn stands_before_something(world: &World, object: &ObjectId, work: &Work) -> bool {
+    let has = |class| world.rows.all::<Lanes>().iter().any(|((of, other, _), _)| of == object && *other == class);
+    work.target.class() == Priority::High || has(Priority::Low)
 }
 
 pub(super) fn counter(world: &World, object: &ObjectId) -> u64 {

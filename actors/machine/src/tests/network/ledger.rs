@@ -23,7 +23,7 @@ pub(super) struct Ledger {
     open: BTreeSet<InvocationId>,
     /// Ended, with a kept result.
     ended: BTreeMap<InvocationId, Outcome>,
-    /// Who waits for an object or has it, in the order of acceptance.
+    /// Who has an object, and then who waits for it: by class, and in the order of acceptance.
     lines: BTreeMap<ObjectId, VecDeque<InvocationId>>,
     counters: BTreeMap<ObjectId, u64>,
     /// To what an operator sets a counter.
@@ -65,10 +65,7 @@ impl Ledger {
                 }
                 Effect::Answered { request: of, .. } => answers += u32::from(*of == request),
                 Effect::Enqueued { object, work } => {
-                    let line = self.lines.entry(object.clone()).or_default();
-                    if !line.contains(&work.id) {
-                        line.push_back(work.id);
-                    }
+                    self.line_up(object.clone(), work.id);
                 }
                 // I7: one at a time, in order.
                 Effect::Start { invocation } => {
@@ -101,7 +98,7 @@ impl Ledger {
         assert!(self.open.insert(id), "I3: {id} is accepted twice");
         // Nobody is told of its place; it has one as the others do.
         if self.edits.contains_key(&id) {
-            self.lines.entry(self.targets[&id].exclusive_object().unwrap()).or_default().push_back(id);
+            self.line_up(self.targets[&id].exclusive_object().unwrap(), id);
         }
         assert_eq!(home(id), at);
         if request == 0 {
@@ -109,6 +106,22 @@ impl Ledger {
             let (pair, _) = from.unwrap_or_else(|| panic!("I16: {id} was never sent"));
             self.arrived.entry(*pair).or_default().push(id);
         }
+    }
+
+    /// Takes its place behind all of its class and of those before it, and behind who has the object.
+    fn line_up(&mut self, object: ObjectId, id: InvocationId) {
+        let class = |id: &InvocationId| match (self.edits.contains_key(id), self.targets[id].priority) {
+            (false, 1) => 0,
+            (false, 2) => 2,
+            _ => 1,
+        };
+        let mut line = self.lines.remove(&object).unwrap_or_default();
+        if !line.contains(&id) {
+            let before = |(place, other): (usize, &InvocationId)| place == 0 || class(other) <= class(&id);
+            let place = line.iter().enumerate().take_while(|&other| before(other)).count();
+            line.insert(place, id);
+        }
+        self.lines.insert(object, line);
     }
 
     fn completed(&mut self, world: &World, id: InvocationId, outcome: &Outcome, body: &Body) {

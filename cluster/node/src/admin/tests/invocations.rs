@@ -1,4 +1,4 @@
-use abide_model::command::{Holder, Next};
+use abide_model::command::{Holder, Next, Priority};
 use abide_model::protocol::{Call, Notification, NotificationId, NotificationResult, Sleep};
 use abide_model::table::{Awaiting, FailedAttempt, Status};
 
@@ -11,7 +11,7 @@ fn target() -> Target {
         key: Some("k".into()),
         access: Access::Exclusive as i32,
         form: Form::Flow as i32,
-        workflow: false,
+        ..Target::default()
     }
 }
 
@@ -193,4 +193,16 @@ async fn lists_have_filters_and_pages() {
         assert_eq!((status, &body["abide_code"]), (400, &json!("AB0400")), "{query}");
         assert!(body["message"].as_str().unwrap().contains(message), "{body}");
     }
+}
+
+#[test]
+fn a_priority_is_shown_unless_it_is_the_normal_one() {
+    let shown = |priority: Priority| {
+        let target = Some(Target { priority: priority as i32, ..target() });
+        let row = InvocationRow { target, ..InvocationRow::default() };
+        let id = InvocationId::workflow("Counter", "k");
+        crate::admin::details::render(&InvocationDetails::active(id, row)).get("priority").cloned()
+    };
+    assert_eq!((shown(Priority::High), shown(Priority::Low)), (Some("high".into()), Some("low".into())));
+    assert_eq!(shown(Priority::Normal), None);
 }

@@ -81,6 +81,25 @@ async fn sends_are_accepted() {
     assert_eq!(known.json()["status"], "PreviouslyAccepted");
 }
 
+#[tokio::test]
+async fn priorities_are_checked_and_handed_on() {
+    let door = Door::open(settings()).await;
+    for word in ["high", "normal", "low"] {
+        let headers = [("x-abide-priority", word), ("content-type", "application/json")];
+        let reply = request(door.addr, "POST /Counter/k/add", &headers, "1").await;
+        assert_eq!(reply.status, 200);
+        let headers = door.engine.last_request().headers;
+        assert_eq!(Priority::of_headers(&headers).unwrap().unwrap().word(), word);
+    }
+    for line in ["POST /Counter/k/add", "POST /Counter/k/add/send"] {
+        let reply = request(door.addr, line, &[("x-abide-priority", "urgent")], "").await;
+        let body = reply.json();
+        assert_eq!((reply.status, &body["abide_code"]), (400, &"AB0400".into()));
+        assert!(body["message"].as_str().unwrap().contains("write `high`, `normal` or `low`"), "{body}");
+    }
+    assert_eq!(door.engine.asked(|asked| asked.requests.len()), 3);
+}
+
 /// Every error that the ingress makes: status, code of the body, stable code, source.
 #[tokio::test]
 async fn errors_of_the_ingress() {
@@ -116,7 +135,7 @@ async fn errors_of_the_ingress() {
         ("POST /Greeter/stop", 503, "AB0503", "shutting down"),
         ("POST /Greeter/lost", 504, "AB0504", "same idempotency key"),
         ("POST /Greeter/vanish", 504, "AB0504", &*format!("ask for the result of `{}`", some_id())),
-        ("POST /Greeter/invalid", 409, "AB0400", "not like that"),
+        ("POST /Greeter/invalid", 409, "AB0419", "not like that"),
     ] {
         let reply = request(door.addr, line, &[], "").await;
         let body = reply.json();
