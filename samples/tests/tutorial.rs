@@ -1,6 +1,7 @@
 //! The tutorial: its programs compile, its tests pass, its mistake is one, and its text shows these very files.
-#![allow(clippy::unwrap_used, dead_code, reason = "tests may panic, and nobody calls a `main` here")]
-#![allow(clippy::duplicate_mod, unreachable_pub, reason = "the programs of the tutorial grow out of one another")]
+#![allow(clippy::unwrap_used, reason = "a test may panic, also in its helpers")]
+#![allow(dead_code, unreachable_pub, reason = "what is a program in the tutorial is a module here")]
+#![allow(clippy::duplicate_mod, reason = "two programs of the tutorial share files")]
 
 use std::panic::catch_unwind;
 

@@ -63,6 +63,8 @@
 //! tokio's functions follows the virtual time; the functions of the standard library do not. Real I/O has no place in a
 //! world: while it is waited for, time runs away.
 //!
+//! A schedule given to [`WorldBuilder::schedule`] fires as time passes. [`World::down_for`] lets time pass while no node runs.
+//!
 //! **Crashes.** [`crash_at_every_commit`] runs a test with a crash at every place where one can hurt. The world's client
 //! gives every request an idempotency key, except plain reads, and repeats it when its answer was lost: calls of the test
 //! are executed exactly once and its awaits survive. What steps ([`Flow::run`](crate::Flow::run)) do outside the world can happen
