@@ -83,7 +83,8 @@ impl Flow {
         }
     }
 
-    /// A random number, the same on every execution of this invocation.
+    /// A random number, the same on every execution of this invocation. It follows from the invocation's id: draw secrets in
+    /// [`Flow::run`], from the operating system.
     #[must_use]
     pub fn random(&self) -> u64 {
         self.engine.borrow_mut().random.u64()

@@ -87,7 +87,7 @@ impl Turn {
         self.start.now
     }
 
-    /// A random number, fixed for this invocation and place.
+    /// A random number, fixed for this invocation and place. It follows from the invocation's id: it is no secret.
     #[must_use]
     pub fn random(&self) -> u64 {
         self.random.borrow_mut().u64()
