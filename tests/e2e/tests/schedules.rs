@@ -9,7 +9,7 @@ use e2e::{Answer, Cli, Process, Program, ledger, wait};
 use hyper::Method;
 use serde_json::{Value, json};
 
-/// Times so late are still run as if they were on time (ARCHITECTURE.md, the catch-up of schedules).
+/// Times that are not later than this are run as if they were on time, whatever the policy (`SCHEDULE_LATE_MS`).
 const ON_TIME: Duration = Duration::from_secs(10);
 
 fn life() -> (Program, Process, Cli) {
