@@ -159,6 +159,22 @@ fn a_flow_without_its_code_waits_and_its_failures_do_not_count() {
     assert_eq!(bench.port.world().invocations[&flow].work.failures, 0);
 }
 
+/// A build without the code says nothing about the handler, so its attempts do not count.
+#[test]
+fn what_is_not_bound_is_waited_for() {
+    let bench = Bench::new(HostSettings { retry: RetryPolicy::attempts(1), ..HostSettings::default() });
+    for (number, service, key, handler) in
+        [(1, COUNTER, Some("a"), "add"), (2, GREETER, None, "hello"), (3, GREETER, None, "steps")]
+    {
+        let id = id(key.unwrap_or("s"), number);
+        let mut elsewhere = invoke(id, service, key, handler, "1");
+        elsewhere.target.as_mut().expect("a target").service = "Elsewhere".into();
+        bench.port.act(|world| world.accept_from_elsewhere(elsewhere));
+        eventually("it waits", || bench.status(id) == Some(Status::Resting));
+        assert_eq!(bench.port.world().invocations[&id].work.failures, 0, "{service}/{handler}");
+    }
+}
+
 #[test]
 fn a_service_turn_is_recorded_only_when_it_sends() {
     let bench = Bench::new(HostSettings::default());
