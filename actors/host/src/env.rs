@@ -161,8 +161,7 @@ impl<P: Port> Env<P> {
     /// What follows `fault`: the handler's policy, or another look later when there is no code to run.
     pub(crate) fn next_after(&self, fault: &Fault, handler: Option<(&Service, usize)>, failures: u32) -> Next {
         if fault.is_uncounted() {
-            let wait = self.settings.code_wait.as_millis();
-            return Next::RetryAfter(u64::try_from(wait).unwrap_or(u64::MAX));
+            return Next::RetryAfter(Millis::of(self.settings.code_wait));
         }
         self.next(handler, failures)
     }

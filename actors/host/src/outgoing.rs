@@ -1,7 +1,5 @@
 //! What handlers send and call, resolved by the registry of this node into complete invocations.
 
-use std::time::Duration;
-
 use abide_model::command::{Access, FlowMessage, Invoke, Priority, Target};
 use abide_model::id::{InvocationId, Millis, PartitionKey};
 use abide_model::limits;
@@ -132,9 +130,9 @@ fn resolve<P: Port>(env: &Env<P>, caller: InvocationId, wish: Wish<'_>) -> Resul
         input: wish.input,
         headers: wish.headers,
         execute_at: wish.execute_at.0,
-        retention_ms: if default == 0 { 0 } else { options.retention.map_or(default, millis) },
-        journal_retention_ms: options.journal_retention.map_or(env.settings.journal_retention_ms, millis),
-        state_ttl_ms: options.state_ttl.map_or(0, millis),
+        retention_ms: if default == 0 { 0 } else { options.retention.map_or(default, Millis::of) },
+        journal_retention_ms: options.journal_retention.map_or(env.settings.journal_retention_ms, Millis::of),
+        state_ttl_ms: options.state_ttl.map_or(0, Millis::of),
         idempotency_key: wish.idempotency_key,
         invoked_by: Bytes::copy_from_slice(&caller.to_bytes()),
         one_way: wish.one_way,
@@ -179,10 +177,6 @@ fn id<P: Port>(
             Ok(InvocationId::fresh(partition_key, env.now(), env.random.u128()))
         }
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn invalid(text: &str) -> Failure {

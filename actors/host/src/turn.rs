@@ -7,7 +7,7 @@ use abide_model::effect::Work;
 use abide_model::error::{HANDLER_PANIC, NO_CODE, STATE_MISMATCH};
 use abide_model::id::InvocationId;
 use abide_model::limits;
-use abide_model::protocol::{Failure, Header, Metadata};
+use abide_model::protocol::{Failure, Header};
 use abide_sdk::service::{Fields, Instance, StateError};
 use abide_sdk::turn::{Read, Turn, TurnStart};
 use bytes::Bytes;
@@ -105,8 +105,7 @@ impl Fault {
 }
 
 fn coded(code: abide_model::error::ErrorCode, message: String) -> Failure {
-    let metadata = vec![Metadata { key: "abide-code".into(), value: code.to_string() }];
-    Failure { code: 500, message: truncated(message), metadata }
+    Failure::coded(500, code, truncated(message))
 }
 
 fn truncated(mut text: String) -> String {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -29,6 +30,12 @@ impl ParseIdError {
 pub struct Millis(pub u64);
 
 impl Millis {
+    /// Whole milliseconds of a duration, saturating.
+    #[must_use]
+    pub fn of(duration: Duration) -> u64 {
+        u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// This instant plus `ms` milliseconds, saturating.
     #[must_use]
     pub fn plus(self, ms: u64) -> Self {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::codec::CodecError;
+use crate::error::ErrorCode;
 
 /// What a message is: the first field of its frame header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -160,6 +161,9 @@ pub struct Value {
     pub content: Bytes,
 }
 
+/// Name of the metadata under which a failure of the platform carries its stable code ([`crate::error`]).
+pub const CODE_METADATA: &str = "abide-code";
+
 /// A failure that ends what it belongs to.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Failure {
@@ -179,6 +183,13 @@ impl Failure {
     #[must_use]
     pub fn new(code: u32, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), metadata: Vec::new() }
+    }
+
+    /// A failure that the platform makes: `status` is for the door, `code` is stable and for programs.
+    #[must_use]
+    pub fn coded(status: u32, code: ErrorCode, message: impl Into<String>) -> Self {
+        let metadata = vec![Metadata { key: CODE_METADATA.to_owned(), value: code.to_string() }];
+        Self { code: status, message: message.into(), metadata }
     }
 }
 

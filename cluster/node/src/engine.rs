@@ -9,7 +9,6 @@ mod order;
 mod schedules;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use abide_host::{Completion, DirectCall, HostHandle, Refusal};
 use abide_model::command::{Access, Body, Form, Invoke, LetterOrder, Priority, Signal, StateEdit, Target};
@@ -154,15 +153,11 @@ pub struct Retention {
 impl From<&config::Retention> for Retention {
     fn from(config: &config::Retention) -> Self {
         Self {
-            completed_ms: millis(config.completed),
-            journal_ms: millis(config.journal),
-            workflow_ms: millis(config.workflow),
+            completed_ms: Millis::of(config.completed),
+            journal_ms: Millis::of(config.journal),
+            workflow_ms: Millis::of(config.workflow),
         }
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The handler name of edits of a state. Handlers of this name are told apart by the form.
@@ -314,7 +309,7 @@ impl Engine {
             target: Some(target(descriptor, EDIT, Some(object.key), Access::Exclusive, Form::Edit)),
             input,
             retention_ms: self.0.retention.completed_ms,
-            state_ttl_ms: descriptor.options.state_ttl.map_or(0, millis),
+            state_ttl_ms: descriptor.options.state_ttl.map_or(0, Millis::of),
             ..Invoke::default()
         };
         let (responder, receiver) = oneshot::channel();
@@ -421,9 +416,9 @@ impl Engine {
             input,
             headers,
             execute_at: execute_at.map_or(0, |at| at.0),
-            retention_ms: if keeps_result { options.retention.map_or(default_ms, millis) } else { 0 },
-            journal_retention_ms: options.journal_retention.map_or(retention.journal_ms, millis),
-            state_ttl_ms: options.state_ttl.map_or(0, millis),
+            retention_ms: if keeps_result { options.retention.map_or(default_ms, Millis::of) } else { 0 },
+            journal_retention_ms: options.journal_retention.map_or(retention.journal_ms, Millis::of),
+            state_ttl_ms: options.state_ttl.map_or(0, Millis::of),
             idempotency_key,
             one_way,
             ..Invoke::default()

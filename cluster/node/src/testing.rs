@@ -142,7 +142,7 @@ impl WorldBuilder {
 
     /// How long results are kept. Default 24 h, as in a node.
     pub fn retention(mut self, retention: Duration) -> Self {
-        let ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
+        let ms = Millis::of(retention);
         (self.retention.completed_ms, self.retention.workflow_ms) = (ms, ms);
         self
     }

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use abide_model::error::{self, ErrorCode};
 use abide_model::id::InvocationId;
+pub use abide_model::protocol::CODE_METADATA;
 use abide_model::protocol::{Failure, Metadata};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Name of the metadata under which a handler's own error travels, as JSON.
 pub const ERROR_METADATA: &str = "abide-error";
-/// Name of the metadata by which the platform marks a failure as its own; the value is a code such as `AB0508`.
-pub const CODE_METADATA: &str = "abide-code";
 
 /// A failure that is final: it is not retried, and is what the caller gets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]

@@ -3,11 +3,10 @@
 
 use abide_model::effect::Answer;
 use abide_model::error::{self, ErrorCode};
-use abide_model::protocol::{Failure, Metadata};
+use abide_model::protocol::Failure;
 
 fn refused(status: u32, code: ErrorCode, text: String) -> Answer {
-    let metadata = vec![Metadata { key: "abide-code".into(), value: code.to_string() }];
-    Answer::Refused(Failure { metadata, ..Failure::new(status, text) })
+    Answer::Refused(Failure::coded(status, code, text))
 }
 
 /// 400: the order asks for something that cannot be.

@@ -1,5 +1,7 @@
 //! What requests become, as the driver's queue receives it.
 
+use std::time::Duration;
+
 use abide_host::{Host, HostSettings};
 use abide_sdk::service::{Executable, Fields, HandlerDescriptor, Instance, Options, Rate, StateError};
 use crossbeam_channel::Receiver;

@@ -6,7 +6,7 @@ use abide_host::port::Completion;
 use abide_model::command::OutcomeKind;
 use abide_model::error::{self, ErrorCode};
 use abide_model::id::InvocationId;
-use abide_model::protocol::Failure;
+use abide_model::protocol::{CODE_METADATA, Failure};
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
@@ -23,9 +23,6 @@ const INVOCATION_ID: HeaderName = HeaderName::from_static("x-restate-id");
 const ERROR_SOURCE: HeaderName = HeaderName::from_static("x-restate-error-source");
 const IDEMPOTENCY_EXPIRES: HeaderName = HeaderName::from_static("idempotency-expires");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-/// The fact by which failures that the platform makes tell their stable code.
-const ABIDE_CODE: &str = "abide-code";
 
 /// Who made an error.
 #[derive(Clone, Copy, Serialize)]
@@ -91,7 +88,7 @@ fn success(output: Bytes) -> Answer {
 fn failure(failure: &Failure) -> Answer {
     let metadata = failure.metadata.iter().map(|fact| (fact.key.as_str(), fact.value.as_str())).collect();
     let mismatch = failure.code == u32::from(error::JOURNAL_MISMATCH.0);
-    let told = failure.metadata.iter().find(|fact| fact.key == ABIDE_CODE).map(|fact| fact.value.clone());
+    let told = failure.metadata.iter().find(|fact| fact.key == CODE_METADATA).map(|fact| fact.value.clone());
     let body = ErrorBody {
         code: failure.code,
         message: &failure.message,

@@ -1,7 +1,5 @@
 //! The invocations that schedules make.
 
-use std::time::Duration;
-
 use abide_model::command::{
     Access, Body, Command, Invoke, Priority, ScheduleAction, ScheduleDefinition, ScheduleFire, ScheduleOrder, Target,
 };
@@ -85,9 +83,9 @@ impl Runner {
             target: Some(target),
             input: input.clone(),
             headers,
-            retention_ms: options.retention.map_or(self.retention.completed_ms, millis),
-            journal_retention_ms: options.journal_retention.map_or(self.retention.journal_ms, millis),
-            state_ttl_ms: options.state_ttl.map_or(0, millis),
+            retention_ms: options.retention.map_or(self.retention.completed_ms, Millis::of),
+            journal_retention_ms: options.journal_retention.map_or(self.retention.journal_ms, Millis::of),
+            state_ttl_ms: options.state_ttl.map_or(0, Millis::of),
             schedule: name.clone(),
             ..Invoke::default()
         };
@@ -130,10 +128,6 @@ impl Runner {
 pub(crate) fn order(id: ScheduleId, action: ScheduleAction) -> Command {
     let id = Bytes::copy_from_slice(&id.to_bytes());
     Command::new(Body::Schedule(ScheduleOrder { id, action: Some(action) }))
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// All runs of one firing travel in one raft message, with room to spare.

@@ -1,10 +1,10 @@
 //! Invocations by a flow: the callee's id is told at once, the result of a call when there is one.
 
 use abide_model::command::{Holder, Invoke, ParcelBody, Sink, Target};
-use abide_model::error::{DEADLOCK, ErrorCode};
+use abide_model::error::DEADLOCK;
 use abide_model::limits;
 use abide_model::protocol::{
-    Call, Code, Failure, Metadata, Notification, NotificationId, NotificationResult, OneWayCall, RawMessage,
+    Call, Code, Failure, Notification, NotificationId, NotificationResult, OneWayCall, RawMessage,
 };
 use abide_model::view::View;
 use bytes::Bytes;
@@ -69,18 +69,13 @@ fn chain(attempt: &Attempt) -> Vec<Holder> {
 fn deadlock(chain: &[Holder], callee: &Invoke) -> Option<Failure> {
     if chain.len() > limits::CALL_CHAIN_MAX {
         let text = format!("{} calls wait for one another, more than {}", chain.len(), limits::CALL_CHAIN_MAX);
-        return Some(coded(DEADLOCK, text));
+        return Some(Failure::coded(508, DEADLOCK, text));
     }
     let wanted = callee.target.as_ref()?.exclusive_object()?;
     let first = chain.iter().position(|holder| holder.service == wanted.service && holder.key == wanted.key)?;
     let mut cycle: Vec<_> = chain[first..].iter().map(|holder| format!("{}/{}", holder.service, holder.key)).collect();
     cycle.push(wanted.to_string());
-    Some(coded(DEADLOCK, format!("the call would wait for itself: {}", cycle.join(" → "))))
-}
-
-fn coded(code: ErrorCode, text: String) -> Failure {
-    let metadata = vec![Metadata { key: "abide-code".into(), value: code.to_string() }];
-    Failure { metadata, ..Failure::new(u32::from(code.0), text) }
+    Some(Failure::coded(508, DEADLOCK, format!("the call would wait for itself: {}", cycle.join(" → "))))
 }
 
 #[cfg(test)]
