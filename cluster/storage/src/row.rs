@@ -69,12 +69,15 @@ pub(crate) struct MetaRow {
     /// Number of batches that changed the partition's log; the watermark compares it.
     #[prost(uint64, tag = "8")]
     pub(crate) revision: u64,
+    /// Which generation of rows in the state store belongs to this log.
+    #[prost(uint32, tag = "9")]
+    pub(crate) generation: u32,
 }
 
 impl MetaRow {
     const NAME: &str = "log meta";
 
-    pub(crate) fn new(hard_state: HardState, bounds: Bounds, revision: u64) -> Self {
+    pub(crate) fn new(hard_state: HardState, bounds: Bounds, revision: u64, generation: u8) -> Self {
         Self {
             term: hard_state.term,
             vote: hard_state.vote,
@@ -84,6 +87,7 @@ impl MetaRow {
             last_index: bounds.last.index,
             last_term: bounds.last.term,
             revision,
+            generation: u32::from(generation),
         }
     }
 
@@ -170,6 +174,7 @@ mod tests {
             last_index: 6,
             last_term: 7,
             revision: 8,
+            generation: 0,
         }
     }
 
@@ -189,6 +194,9 @@ mod tests {
         let bytes = [1, 8, 1, 16, 2, 24, 172, 2, 32, 4, 40, 5, 48, 6, 56, 7, 64, 8];
         assert_eq!(meta().to_value(), bytes[..]);
         assert_eq!(MetaRow::from_value(Bytes::copy_from_slice(&bytes)).unwrap(), meta());
+
+        let bytes = [1, 8, 1, 16, 2, 24, 172, 2, 32, 4, 40, 5, 48, 6, 56, 7, 64, 8, 72, 3];
+        assert_eq!(MetaRow { generation: 3, ..meta() }.to_value(), bytes[..]);
     }
 
     #[test]

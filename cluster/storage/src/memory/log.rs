@@ -104,6 +104,7 @@ impl LogStore for MemLog {
             start: log.start,
             hard_state: log.hard_state,
             entries: log.entries.iter().cloned().collect(),
+            generation: log.generation,
         })
     }
 
@@ -111,6 +112,9 @@ impl LogStore for MemLog {
         let disk = self.disk();
         disk.check_alive()?;
         let Some(log) = disk.current.get(&partition) else { return Ok(Vec::new()) };
+        if log.bounds().last.index == 0 {
+            return Ok(Vec::new());
+        }
         if low <= log.start.index {
             return Err(StorageError::NotInLog { partition, index: low, start: log.start.index });
         }
@@ -185,6 +189,7 @@ struct PartitionLog {
     start: LogPosition,
     hard_state: HardState,
     entries: VecDeque<LogEntry>,
+    generation: u8,
 }
 
 impl PartitionLog {
@@ -194,6 +199,11 @@ impl PartitionLog {
     }
 
     fn apply(&mut self, write: &LogWrite, plan: &Plan) {
+        if let Some(reset) = plan.reset {
+            self.entries.clear();
+            self.start = reset.start;
+            self.generation = reset.generation;
+        }
         if let Some(first) = write.entries.first() {
             while self.entries.back().is_some_and(|entry| entry.index >= first.index) {
                 self.entries.pop_back();
