@@ -55,6 +55,9 @@ fn golden_values() {
         learners: vec![],
         lives: 0,
         forgotten_version: 7,
+        voters_outgoing: vec![],
+        learners_next: vec![],
+        auto_leave: false,
     };
     assert_eq!(
         Applied::encode_value(&applied).as_ref(),
