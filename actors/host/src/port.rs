@@ -124,6 +124,9 @@ pub enum Refusal {
     /// same idempotency key.
     #[error("the outcome is unknown; repeat the request with the same idempotency key to learn it")]
     OutcomeUnknown,
+    /// This node does not lead the partition. Nothing was accepted; the node that leads will serve the request.
+    #[error("no node leads the partition of the request at the moment; nothing was accepted, try again")]
+    NotLeader,
     /// There is no such service, handler or invocation.
     #[error("there is no such service, handler or invocation")]
     NotFound,
@@ -142,6 +145,7 @@ impl Refusal {
             Self::RateLimited { .. } => error::RATE_LIMITED,
             Self::ShuttingDown => error::SHUTTING_DOWN,
             Self::OutcomeUnknown => error::OUTCOME_UNKNOWN,
+            Self::NotLeader => error::NO_LEADER,
             Self::NotFound => error::NOT_FOUND,
             Self::Invalid(_) => error::INVALID_REQUEST,
         }
@@ -179,6 +183,7 @@ mod tests {
             Refusal::RateLimited { retry_after: Duration::from_millis(5) },
             Refusal::ShuttingDown,
             Refusal::OutcomeUnknown,
+            Refusal::NotLeader,
             Refusal::NotFound,
             Refusal::Invalid(Failure::new(400, "bad")),
         ] {

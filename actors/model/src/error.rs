@@ -35,6 +35,7 @@ pub const CODES: &[(ErrorCode, &str)] = &[
     (RATE_LIMITED, "rate limit reached"),
     (NO_CODE, "no code of the pinned version"),
     (NOT_READY, "no result yet"),
+    (NO_LEADER, "no leader"),
 ];
 
 /// The request cannot be understood.
@@ -77,5 +78,7 @@ pub const DEADLOCK: ErrorCode = ErrorCode(508);
 pub const RATE_LIMITED: ErrorCode = ErrorCode(431);
 /// This build has no code of the version that the invocation is pinned to.
 pub const NO_CODE: ErrorCode = ErrorCode(572);
+/// Nobody leads the partition that the request is for, or this node does not; nothing was accepted.
+pub const NO_LEADER: ErrorCode = ErrorCode(521);
 /// The invocation exists and has no result yet.
 pub const NOT_READY: ErrorCode = ErrorCode(470);

@@ -127,7 +127,7 @@ fn refused(id: Option<InvocationId>, error: EngineError) -> TransportError {
         EngineError::ScheduleExists { .. } => TransportError::Rejected { code: 409, message },
         EngineError::Invalid { .. } => TransportError::Rejected { code: 400, message },
         EngineError::Refused(refusal) => match refusal {
-            Refusal::Overloaded | Refusal::MailboxFull | Refusal::ShuttingDown => {
+            Refusal::Overloaded | Refusal::MailboxFull | Refusal::ShuttingDown | Refusal::NotLeader => {
                 TransportError::Overloaded { message, retry_after: None }
             }
             Refusal::RateLimited { retry_after } => {

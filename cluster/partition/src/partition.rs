@@ -14,7 +14,7 @@ use abide_model::id::{InvocationId, Millis};
 use abide_model::limits::{COMMANDS_PER_ENTRY_MAX, ENTRY_BYTES_SOFT_MAX};
 use abide_model::table::{Applied, AppliedRow};
 use abide_model::view::View;
-use abide_storage::{Checkpoint, LogPosition, LogWrite, Overlay, RecoveredLog, StateStore};
+use abide_storage::{Checkpoint, LogPosition, LogWrite, Overlay, Owner, RecoveredLog, StateStore};
 use prost::Message as _;
 use raft::{RawNode, Ready, StateRole};
 
@@ -36,6 +36,8 @@ pub struct Partition<S> {
     machine: Machine,
     overlay: Overlay<S>,
     generation: u8,
+    /// This replica, until its log says so.
+    unowned: Option<u64>,
     applied: AppliedRow,
     /// Exists exactly while this replica leads.
     leadership: Option<Leadership>,
@@ -98,6 +100,7 @@ impl<S: StateStore> Partition<S> {
         let log_time = applied.log_time;
         let config = settings.raft(applied.index);
         let generation = log.generation;
+        let unowned = log.owner.is_none_or(|owner| owner.removed).then_some(settings.replica);
         let raft_log = RaftLog::new(log, hard_state, conf_state);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let raft = RawNode::new(&config, raft_log, &logger)
@@ -108,6 +111,7 @@ impl<S: StateStore> Partition<S> {
             raft,
             overlay,
             generation,
+            unowned,
             applied,
             leadership: None,
             leader: None,
@@ -452,6 +456,7 @@ impl<S: StateStore> Partition<S> {
             let write = LogWrite {
                 partition: self.settings.partition.0,
                 reset: None,
+                owner: self.take_owner(),
                 entries: entries.iter().map(raft_log::from_raft).collect(),
                 hard_state: Some(self.raft.store().hard_state()),
                 trim_below: self.take_trim(),
@@ -594,6 +599,11 @@ impl<S: StateStore> Partition<S> {
 
     fn consensus(&self, error: &raft::Error) -> PartitionError {
         PartitionError::Consensus { partition: self.settings.partition, reason: error.to_string() }
+    }
+
+    /// The first write says whose the log is.
+    fn take_owner(&mut self) -> Option<Owner> {
+        self.unowned.take().map(|replica| Owner { replica, removed: false })
     }
 
     /// Where the log begins.

@@ -96,6 +96,7 @@ fn advice(refusal: &Refusal, invocation: &InvocationId) -> String {
         | Refusal::MailboxFull
         | Refusal::RateLimited { .. }
         | Refusal::ShuttingDown
+        | Refusal::NotLeader
         | Refusal::NotFound
         | Refusal::Invalid(_) => String::new(),
     }
@@ -197,7 +198,7 @@ fn of_refusal(refusal: &Refusal) -> Class {
         Refusal::Overloaded | Refusal::MailboxFull | Refusal::RateLimited { .. } => {
             (StatusCode::TOO_MANY_REQUESTS, true)
         }
-        Refusal::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, true),
+        Refusal::ShuttingDown | Refusal::NotLeader => (StatusCode::SERVICE_UNAVAILABLE, true),
         Refusal::OutcomeUnknown => (StatusCode::GATEWAY_TIMEOUT, false),
         Refusal::NotFound => (StatusCode::NOT_FOUND, false),
         Refusal::Invalid(failure) => (super::answer::status_of(failure.code), false),
