@@ -11,11 +11,11 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming, body::Body, server::Grpc};
-use tonic_prost::ProstCodec;
 use tower::service_fn;
 
 use crate::{
     book::{Member, Origin},
+    codec::Exact,
     context::Context,
     identity::{Identity, NodeId},
     message::{
@@ -78,12 +78,16 @@ impl<S: Service> Inbound<S> {
     pub(crate) async fn call(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let inbound = self.clone();
         let response = match request.uri().path() {
+            // A stranger's messages are not even read.
+            path if path != HELLO && !self.is_greeted() => {
+                Status::unauthenticated(Refusal::NoHandshake.to_string()).into_http()
+            }
             ASK => {
                 let ask = service_fn(move |request: tonic::Request<AskRequest>| {
                     let inbound = inbound.clone();
                     async move { answer(inbound.ask(request.into_inner().body).await) }
                 });
-                let codec = ProstCodec::<AskReply, AskRequest>::default();
+                let codec = Exact::<AskReply, AskRequest>::default();
                 Grpc::new(codec).max_decoding_message_size(MESSAGE_BYTES_MAX).unary(ask, request).await
             }
             SEND => {
@@ -94,7 +98,7 @@ impl<S: Service> Inbound<S> {
                         answer(SendReply { refusal: refusal.map_or(0, Refusal::number) })
                     }
                 });
-                let codec = ProstCodec::<SendReply, FrameBatch>::default();
+                let codec = Exact::<SendReply, FrameBatch>::default();
                 Grpc::new(codec).max_decoding_message_size(MESSAGE_BYTES_MAX).client_streaming(send, request).await
             }
             STREAM => {
@@ -102,7 +106,7 @@ impl<S: Service> Inbound<S> {
                     let inbound = inbound.clone();
                     async move { inbound.stream(request.into_inner()).await.map(tonic::Response::new) }
                 });
-                let codec = ProstCodec::<AskReply, StreamPiece>::default();
+                let codec = Exact::<AskReply, StreamPiece>::default();
                 Grpc::new(codec).max_decoding_message_size(MESSAGE_BYTES_MAX).client_streaming(stream, request).await
             }
             HELLO => {
@@ -110,7 +114,7 @@ impl<S: Service> Inbound<S> {
                     let inbound = inbound.clone();
                     async move { answer(inbound.hello(request.into_inner())) }
                 });
-                let codec = ProstCodec::<HelloReply, HelloRequest>::default();
+                let codec = Exact::<HelloReply, HelloRequest>::default();
                 Grpc::new(codec).max_decoding_message_size(HELLO_BYTES_MAX).unary(hello, request).await
             }
             path => Status::unimplemented(format!("this build has no `{path}`")).into_http(),

@@ -24,6 +24,7 @@ mod refusal;
 mod settings;
 
 mod backoff;
+mod codec;
 mod io;
 mod quiet;
 mod subject;

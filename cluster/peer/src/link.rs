@@ -58,6 +58,7 @@ pub(crate) struct Slot {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     pub(crate) peer: Option<Agreement>,
+    pub(crate) encrypted: bool,
     pub(crate) last_error: Option<String>,
 }
 
@@ -101,11 +102,12 @@ impl Slot {
         *self.wire.write().expect("nothing panics while it holds the lock") = wire;
     }
 
-    fn set_state(&self, peer: Option<Agreement>, last_error: Option<String>) {
+    fn set_state(&self, peer: Option<(Agreement, bool)>, last_error: Option<String>) {
         let mut state = self.state.lock().expect("nothing panics while it holds the lock");
         // While a connection is up the last failure is of no interest; after it, the reason of its end is.
         let last_error = if peer.is_some() { None } else { last_error.or(state.last_error.take()) };
-        *state = State { peer, last_error };
+        let (peer, encrypted) = peer.map_or((None, false), |(peer, encrypted)| (Some(peer), encrypted));
+        *state = State { peer, encrypted, last_error };
     }
 }
 
@@ -173,10 +175,10 @@ async fn session(slot: &Arc<Slot>, context: &Arc<Context>, events: &dyn Events, 
 
 /// Carries frames until the connection is over; says why it is.
 async fn carry(slot: &Arc<Slot>, events: &dyn Events, addr: &str, connection: &Connection) -> String {
-    let Connection { wire, peer, over, .. } = connection;
+    let Connection { wire, peer, encrypted, over, .. } = connection;
     slot.metrics.connects_ok.increment(1);
-    slot.set_state(Some(peer.clone()), None);
-    tracing::info!(node = slot.node, addr, boot = peer.boot, protocol = peer.protocol, "connected to peer");
+    slot.set_state(Some((peer.clone(), *encrypted)), None);
+    tracing::info!(node = slot.node, addr, boot = peer.boot, protocol = peer.protocol, encrypted, "connected to peer");
     let batches = slot.queue.open();
     slot.set_wire(Some(wire.clone()));
     let _up = Up::new(slot, events);

@@ -28,6 +28,8 @@ use crate::{
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// First byte of a TLS connection: a handshake record. HTTP/2 begins with `P`.
 const TLS_FIRST_BYTE: u8 = 0x16;
+/// Bytes of the head of a call; ours are far smaller.
+const HEADER_BYTES_MAX: u32 = 8 << 10;
 /// Streams of a connection beside its requests: handshake, frames, transfers.
 const STREAMS_BESIDE: usize = 16;
 
@@ -88,6 +90,7 @@ async fn serve<S: Service>(tcp: TcpStream, remote: SocketAddr, context: &Arc<Con
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(HTTP_FRAME_BYTES)
         .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_header_list_size(HEADER_BYTES_MAX)
         .max_concurrent_streams(u32::try_from(streams).expect("the settings were checked"))
         .max_pending_accept_reset_streams(RESETS_MAX)
         .max_local_error_reset_streams(RESETS_MAX)

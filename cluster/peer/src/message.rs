@@ -139,13 +139,16 @@ pub(crate) struct DeclinedReply {
     pub(crate) message: String,
 }
 
-/// A piece of a transfer: the first one has the header, the others a part each.
+/// A piece of a transfer: the first one has the header, the last one the end, the others a part each.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct StreamPiece {
     #[prost(bytes = "bytes", optional, tag = "1")]
     pub(crate) header: Option<Bytes>,
     #[prost(bytes = "bytes", tag = "2")]
     pub(crate) part: Bytes,
+    /// Said in so many words: a sender that gives up resets its stream, which HTTP/2 libraries may show as its end.
+    #[prost(bool, tag = "3")]
+    pub(crate) end: bool,
 }
 
 #[cfg(test)]
@@ -212,7 +215,8 @@ mod tests {
 
     #[test]
     fn golden_transfers() {
-        golden(&StreamPiece { header: Some(Bytes::new()), part: Bytes::new() }, "0a00");
-        golden(&StreamPiece { header: None, part: Bytes::from_static(b"x") }, "120178");
+        golden(&StreamPiece { header: Some(Bytes::new()), ..StreamPiece::default() }, "0a00");
+        golden(&StreamPiece { part: Bytes::from_static(b"x"), ..StreamPiece::default() }, "120178");
+        golden(&StreamPiece { end: true, ..StreamPiece::default() }, "1801");
     }
 }

@@ -32,8 +32,13 @@ pub(crate) enum ConnectError {
     #[error("TLS: {0}")]
     Tls(String),
     /// HTTP/2, up to the answer of the handshake.
-    #[error("{0}; does one of the nodes demand TLS while the other is without?")]
-    Http(String),
+    #[error("{reason}{}", if *.encrypted { "" } else { "; does the other node demand TLS?" })]
+    Http {
+        /// What went wrong.
+        reason: String,
+        /// Whether it was over TLS, so that its absence is not the cause.
+        encrypted: bool,
+    },
     /// It took too long.
     #[error("no connection in time")]
     Timeout,
@@ -58,6 +63,8 @@ impl From<ConnectError> for NotSent {
 pub(crate) struct Connection {
     pub(crate) wire: Wire,
     pub(crate) peer: Agreement,
+    /// Whether it is over TLS.
+    pub(crate) encrypted: bool,
     /// Cancelled when the connection is over, or cancelled by others to end it.
     pub(crate) over: CancellationToken,
     _guard: DropGuard,
@@ -75,7 +82,8 @@ pub(crate) async fn connect(
 }
 
 async fn open(context: &Arc<Context>, addr: &str, to: Option<NodeId>, link: u64) -> Result<Connection, ConnectError> {
-    let io = secure(context, addr, to).await?;
+    let (io, encrypted) = secure(context, addr, to).await?;
+    let http_error = |reason| ConnectError::Http { reason, encrypted };
     let timing = &context.settings.timing;
     let (sender, connection) = http2::Builder::new(Tasks(context.tasks.clone()))
         .timer(TokioTimer::new())
@@ -89,7 +97,7 @@ async fn open(context: &Arc<Context>, addr: &str, to: Option<NodeId>, link: u64)
         .max_concurrent_reset_streams(RESETS_MAX)
         .handshake(TokioIo::new(io))
         .await
-        .map_err(|error| ConnectError::Http(describe(&error)))?;
+        .map_err(|error| http_error(describe(&error)))?;
     let over = CancellationToken::new();
     let guard = over.clone().drop_guard();
     let ended = over.clone();
@@ -104,7 +112,7 @@ async fn open(context: &Arc<Context>, addr: &str, to: Option<NodeId>, link: u64)
     let wire = Wire::new(sender);
     let own = context.identity();
     let hello = HelloRequest { who: Who::from(&*own), to, link };
-    let reply = wire.hello(hello).await.map_err(|status| ConnectError::Http(status.message().to_owned()))?;
+    let reply = wire.hello(hello).await.map_err(|status| http_error(status.message().to_owned()))?;
     if let Some(refusal) = Refusal::from_number(reply.refusal) {
         return Err(ConnectError::Refused(refusal));
     }
@@ -117,18 +125,18 @@ async fn open(context: &Arc<Context>, addr: &str, to: Option<NodeId>, link: u64)
         let member = context.book.member(node).map_err(ConnectError::Refusing)?;
         member.admit(peer.boot, &over).map_err(ConnectError::Refusing)?;
     }
-    Ok(Connection { wire, peer, over, _guard: guard })
+    Ok(Connection { wire, peer, encrypted, over, _guard: guard })
 }
 
-async fn secure(context: &Context, addr: &str, to: Option<NodeId>) -> Result<BoxIo, ConnectError> {
+async fn secure(context: &Context, addr: &str, to: Option<NodeId>) -> Result<(BoxIo, bool), ConnectError> {
     let tcp = dial(addr).await?;
-    let (mode, Some(store)) = (context.settings.tls_mode(), &context.tls) else { return Ok(Box::new(tcp)) };
+    let (mode, Some(store)) = (context.settings.tls_mode(), &context.tls) else { return Ok((Box::new(tcp), false)) };
     match (encrypt(tcp, &store.current(), to).await, mode) {
         (Err(error), TlsMode::Allow) => {
             tracing::debug!(addr, %error, "no TLS with the peer, which is allowed: trying without");
-            Ok(Box::new(dial(addr).await?))
+            Ok((Box::new(dial(addr).await?), false))
         }
-        (result, _) => result,
+        (result, _) => Ok((result?, true)),
     }
 }
 

@@ -28,11 +28,12 @@ pub struct StreamCut {
 /// window.
 pub struct PartStream {
     pieces: Streaming<StreamPiece>,
+    complete: bool,
 }
 
 impl PartStream {
     pub(crate) fn new(pieces: Streaming<StreamPiece>) -> Self {
-        Self { pieces }
+        Self { pieces, complete: false }
     }
 
     /// The next part; `None` after the last one of a complete transfer.
@@ -40,8 +41,16 @@ impl PartStream {
     /// # Errors
     /// The transfer ended before it was complete. What came before must not be taken for all.
     pub async fn next(&mut self) -> Result<Option<Bytes>, StreamCut> {
+        if self.complete {
+            return Ok(None);
+        }
         match self.pieces.message().await {
-            Ok(piece) => Ok(piece.map(|piece| piece.part)),
+            Ok(Some(StreamPiece { end: true, .. })) => {
+                self.complete = true;
+                Ok(None)
+            }
+            Ok(Some(piece)) => Ok(Some(piece.part)),
+            Ok(None) => Err(StreamCut { reason: "the sender gave up".to_owned() }),
             Err(status) => Err(StreamCut { reason: status.message().to_owned() }),
         }
     }
@@ -75,18 +84,19 @@ impl TooLarge {
     }
 }
 
-/// The pieces of a transfer: the header, then the parts. Stands still at a part that is too large, so that the transfer is
+/// The pieces of a transfer: the header, the parts, the end. Stands still at a part that is too large, so that the transfer is
 /// cut and never taken for complete.
 pub(crate) struct Pieces<P> {
     header: Option<Bytes>,
     parts: Pin<Box<P>>,
     bytes_max: usize,
     too_large: TooLarge,
+    ended: bool,
 }
 
 impl<P> Pieces<P> {
     pub(crate) fn new(header: Bytes, parts: P, bytes_max: usize, too_large: TooLarge) -> Self {
-        Self { header: Some(header), parts: Box::pin(parts), bytes_max, too_large }
+        Self { header: Some(header), parts: Box::pin(parts), bytes_max, too_large, ended: false }
     }
 }
 
@@ -95,7 +105,10 @@ impl<P: Stream<Item = Bytes>> Stream for Pieces<P> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<StreamPiece>> {
         if let Some(header) = self.header.take() {
-            return Poll::Ready(Some(StreamPiece { header: Some(header), part: Bytes::new() }));
+            return Poll::Ready(Some(StreamPiece { header: Some(header), ..StreamPiece::default() }));
+        }
+        if self.ended {
+            return Poll::Ready(None);
         }
         if self.too_large.is_told() {
             return Poll::Pending;
@@ -105,7 +118,11 @@ impl<P: Stream<Item = Bytes>> Stream for Pieces<P> {
                 self.too_large.tell();
                 Poll::Pending
             }
-            Poll::Ready(part) => Poll::Ready(part.map(|part| StreamPiece { header: None, part })),
+            Poll::Ready(Some(part)) => Poll::Ready(Some(StreamPiece { part, ..StreamPiece::default() })),
+            Poll::Ready(None) => {
+                self.ended = true;
+                Poll::Ready(Some(StreamPiece { end: true, ..StreamPiece::default() }))
+            }
             Poll::Pending => Poll::Pending,
         }
     }

@@ -31,14 +31,16 @@ use crate::{
 /// How long a stop waits for handlers that are being dropped.
 const STOP_TIME: Duration = Duration::from_secs(5);
 
-/// The transport of a node. Clones are handles of the one; it stops with [`stop`](Self::stop), or with the last handle.
+/// The transport of a node. Clones are handles of the one; it stops with [`stop`](Self::stop), or with the last
+/// handle, of which the service may not hold one then.
 #[derive(Clone)]
 pub struct Peers(Arc<Inner>);
 
 struct Inner {
     context: Arc<Context>,
     runtime: Handle,
-    events: Arc<dyn Events>,
+    /// Taken by a stop: a service may hold a handle of its transport.
+    events: Mutex<Option<Arc<dyn Events>>>,
     roster: Mutex<Roster>,
     _stop: DropGuard,
 }
@@ -60,6 +62,8 @@ pub struct PeerStatus {
     pub addr: String,
     /// Whether frames and requests can be sent to it.
     pub connected: bool,
+    /// Whether the connection is over TLS. Before TLS is required, it should be so for all.
+    pub encrypted: bool,
     /// Its process, while it is connected.
     pub boot_id: Option<u64>,
     /// The version of the protocol that both speak, while it is connected.
@@ -113,7 +117,7 @@ impl Peers {
             _stop: context.stop.clone().drop_guard(),
             context,
             runtime: runtime.clone(),
-            events: service,
+            events: Mutex::new(Some(service)),
             roster: Mutex::default(),
         })))
     }
@@ -229,6 +233,7 @@ impl Peers {
                     node: slot.node,
                     addr: addr.clone(),
                     connected: peer.is_some(),
+                    encrypted: state.encrypted,
                     boot_id: peer.as_ref().map(|peer| peer.boot),
                     protocol: peer.as_ref().map(|peer| peer.protocol),
                     build: peer.map(|peer| peer.build.to_string()),
@@ -243,6 +248,7 @@ impl Peers {
     pub async fn stop(self) {
         let context = &self.0.context;
         context.stop.cancel();
+        self.0.events.lock().expect("nothing panics while it holds the lock").take();
         context.tasks.close();
         if timeout(STOP_TIME, context.tasks.wait()).await.is_err() {
             tracing::warn!(tasks = context.tasks.len(), "the peer transport stops with handlers that do not end");
@@ -258,11 +264,13 @@ impl Peers {
         let context = &self.0.context;
         let own = context.identity().node;
         let Roster { wanted, slots } = roster;
+        let events = self.0.events.lock().expect("nothing panics while it holds the lock").clone();
+        let Some(events) = events else { return };
         let mut present = HashMap::new();
         for (node, addr) in wanted.iter().filter(|(node, _)| Some(**node) != own) {
             let slot = slots.entry(*node).or_insert_with(|| {
                 let slot = Arc::new(Slot::new(*node, &context.settings));
-                let task = link::run(slot.clone(), context.clone(), self.0.events.clone());
+                let task = link::run(slot.clone(), context.clone(), events.clone());
                 context.tasks.spawn_on(task, &self.0.runtime);
                 slot
             });

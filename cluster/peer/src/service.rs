@@ -38,6 +38,9 @@ pub trait Service: Send + Sync + 'static {
     ///
     /// A peer's frames are delivered by one call at a time, and none of an older boot or connection after the first one of
     /// a newer. They can come before [`connected`](Self::connected): that one is about the other direction.
+    ///
+    /// Runs under the lock that keeps older boots out, so it must not call [`Peers::ban`](crate::Peers::ban). Frames that
+    /// came together share memory: what is kept for long is better copied.
     fn received(&self, from: NodeId, frames: Vec<Bytes>);
 
     /// A request.

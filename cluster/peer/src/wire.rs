@@ -12,10 +12,10 @@ use futures_core::Stream;
 use http::{Request, Response, Uri, uri::PathAndQuery};
 use hyper::{body::Incoming, client::conn::http2::SendRequest};
 use tonic::{Status, body::Body, client::Grpc};
-use tonic_prost::ProstCodec;
 use tower::Service;
 
 use crate::{
+    codec::Exact,
     error::{AskError, NotSent},
     message::{
         ASK, AskReply, AskRequest, FrameBatch, HELLO, HelloReply, HelloRequest, SEND, STREAM, SendReply, StreamPiece,
@@ -59,7 +59,7 @@ impl Wire {
 
     /// The handshake.
     pub(crate) async fn hello(&self, hello: HelloRequest) -> Result<HelloReply, Status> {
-        let (path, codec) = (PathAndQuery::from_static(HELLO), ProstCodec::default());
+        let (path, codec) = (PathAndQuery::from_static(HELLO), Exact::default());
         let reply = self.grpc(HELLO_BYTES_MAX).unary(tonic::Request::new(hello), path, codec).await?;
         Ok(reply.into_inner())
     }
@@ -69,14 +69,14 @@ impl Wire {
         &self,
         batches: impl Stream<Item = FrameBatch> + Send + 'static,
     ) -> Result<SendReply, Status> {
-        let (path, codec) = (PathAndQuery::from_static(SEND), ProstCodec::default());
+        let (path, codec) = (PathAndQuery::from_static(SEND), Exact::default());
         let reply = self.grpc(HELLO_BYTES_MAX).client_streaming(tonic::Request::new(batches), path, codec).await?;
         Ok(reply.into_inner())
     }
 
     /// One request.
     pub(crate) async fn ask(&self, body: Bytes) -> Result<Bytes, AskError> {
-        let (path, codec) = (PathAndQuery::from_static(ASK), ProstCodec::default());
+        let (path, codec) = (PathAndQuery::from_static(ASK), Exact::default());
         let request = tonic::Request::new(AskRequest { body });
         result(self.grpc(MESSAGE_BYTES_MAX).unary(request, path, codec).await)
     }
@@ -86,7 +86,7 @@ impl Wire {
         &self,
         pieces: impl Stream<Item = StreamPiece> + Send + 'static,
     ) -> Result<Bytes, AskError> {
-        let (path, codec) = (PathAndQuery::from_static(STREAM), ProstCodec::default());
+        let (path, codec) = (PathAndQuery::from_static(STREAM), Exact::default());
         let request = tonic::Request::new(pieces);
         result(self.grpc(MESSAGE_BYTES_MAX).client_streaming(request, path, codec).await)
     }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use abide_peer::{AskError, Identity, NotSent, PeerSettings, ProtocolRange, Refusal, SendError};
 use bytes::Bytes;
+use tokio::io::AsyncReadExt;
 
 use crate::support::{SOON, identity, pair, start, start_with, until};
 
@@ -114,4 +115,14 @@ async fn a_joining_node_asks_and_becomes_a_member() {
     two.ask(1, b"member").await.unwrap();
     let caller = one.seen.callers.lock().unwrap()[1].clone();
     assert_eq!((caller.node, caller.member, &*caller.build), (Some(2), true, "test"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_says_nothing_is_let_go() {
+    let one = start(identity(1, 1));
+    let mut silent = tokio::net::TcpStream::connect(one.addr).await.unwrap();
+    let began = Instant::now();
+    let mut heard = Vec::new();
+    let _ = tokio::time::timeout(SOON, silent.read_to_end(&mut heard)).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }

@@ -85,6 +85,11 @@ async fn an_incomplete_transfer_is_never_taken_for_a_complete_one() {
     cut(1).await;
     // A part is too large.
     let large = stream::iter([Bytes::from_static(b"a"), Bytes::from(vec![0; (32 << 20) + 1]), Bytes::new()]);
+    // Not before the handler sees the first part.
+    let large = large.then(|part| async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        part
+    });
     let result = stream_to(&one, b"sum", large).await;
     assert!(matches!(&result, Err(AskError::Unknown(reason)) if reason.contains("larger")), "{result:?}");
     cut(2).await;

@@ -58,6 +58,7 @@ async fn the_stages_fit_together() {
         one.aim(&[(2, two.addr)]);
         if fits {
             one.until_connected(2).await;
+            assert_eq!(one.status(2).encrypted, ours != Off && theirs != Off);
             one.peers.send(2, Bytes::from_static(b"x")).unwrap();
             one.ask(2, b"x").await.unwrap();
             two.until_frames(1).await;
@@ -100,6 +101,27 @@ async fn a_certificate_speaks_for_its_node_only() {
     assert!(one.links().is_empty() && two.links().is_empty());
     two.peers.set_node(3);
     one.join(&[(3, two.addr)]).await;
+    two.until_connected(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_expires_makes_no_new_connections() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = start_tls(1, TlsMode::Require, &issue(dir.path(), None));
+    let options = Options { validity: Duration::from_secs(2), force: false };
+    let files = create_node(&dir.path().join("short"), &dir.path().join("ca"), None, &[], options).unwrap();
+    let two = start_tls(2, TlsMode::Require, &files);
+    one.join(&[(2, two.addr)]).await;
+    two.join(&[(1, one.addr)]).await;
+    tokio::time::sleep(Duration::from_millis(3_100)).await;
+    two.peers.set_cluster("c1".to_owned());
+    one.peers.set_cluster("c1".to_owned());
+    one.until_refused(2, "certificate expired").await;
+    two.until_refused(1, "CertificateExpired").await;
+    // A new one is enough.
+    let options = Options { force: true, ..Options::for_node() };
+    create_node(&dir.path().join("short"), &dir.path().join("ca"), None, &[], options).unwrap();
+    one.until_connected(2).await;
     two.until_connected(1).await;
 }
 
