@@ -55,7 +55,7 @@ impl Default for Timing {
             connect: Duration::from_secs(2),
             keepalive: Duration::from_secs(1),
             // A little less than two seconds, so that both together stay below three on a busy machine.
-            keepalive_timeout: Duration::from_millis(1_850),
+            keepalive_timeout: Duration::from_millis(1_750),
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(2),
         }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
-use abide_peer::{AskError, Declined, Limits, NotSent, PeerSettings};
+use abide_peer::{AskError, Declined, Limits, NotSent, PeerSettings, Timing};
 use bytes::Bytes;
 
 use crate::support::{Network, SOON, identity, pair, start, start_with, until};
@@ -65,7 +65,9 @@ async fn what_no_handler_saw_is_told_from_what_one_may_have_seen() {
 /// Whatever a cut does to requests under way: those told as not sent were not handled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn not_sent_is_never_wrong() {
-    let (one, two) = (start(identity(1, 1)), start(identity(2, 1)));
+    let timing = Timing { backoff_max: Duration::from_millis(50), ..Timing::default() };
+    let settings = PeerSettings { timing, ..PeerSettings::default() };
+    let (one, two) = (start_with(identity(1, 1), settings, "127.0.0.1:0".parse().unwrap()), start(identity(2, 1)));
     let network = Network::before(two.addr).await;
     one.join(&[(2, network.addr)]).await;
     let (mut not_sent, mut unknown, mut answered) = (HashSet::new(), 0, 0);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use abide_peer::{AskError, Identity, NotSent, PeerSettings, ProtocolRange, Refusal, SendError};
 use bytes::Bytes;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{SOON, identity, pair, start, start_with, until};
 
@@ -125,4 +125,28 @@ async fn who_says_nothing_is_let_go() {
     let mut heard = Vec::new();
     let _ = tokio::time::timeout(SOON, silent.read_to_end(&mut heard)).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nonsense_is_survived() {
+    let (one, two) = pair().await;
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let endless_frame = [&preface[..], &[0xff; 64]].concat();
+    for nonsense in
+        [&b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"[..], &[0x16, 3, 1, 0, 5, 1, 2, 3], &[0; 4_096], &endless_frame]
+    {
+        let mut stranger = tokio::net::TcpStream::connect(one.addr).await.unwrap();
+        stranger.write_all(nonsense).await.unwrap();
+        let mut heard = Vec::new();
+        let _ = tokio::time::timeout(SOON, stranger.read_to_end(&mut heard)).await.unwrap();
+    }
+    // A handshake that is too large to be read.
+    let large = start(Identity { build: "x".repeat(1 << 20), ..identity(3, 1) });
+    large.aim(&[(1, one.addr)]);
+    large.until_refused(1, "too large").await;
+    let asked = large.peers.ask_addr(&one.addr.to_string(), Bytes::new(), SOON).await;
+    assert!(matches!(asked, Err(AskError::NotSent(_))), "{asked:?}");
+    assert!(one.seen.callers.lock().unwrap().is_empty());
+    two.ask(1, b"x").await.unwrap();
+    assert_eq!(two.links(), [(1, true)]);
 }
