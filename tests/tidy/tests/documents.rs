@@ -64,16 +64,16 @@ fn the_code_map_is_the_dependency_graph() {
 #[test]
 fn every_error_code_has_its_line() {
     let text = read("ops/runbooks/errors.md");
-    let documented: BTreeSet<String> = ["## Requests", "## Storage", "## Data directory"]
+    let documented: BTreeSet<String> = ["## Requests", "## Storage", "## Data directory", "## Peers"]
         .into_iter()
         .flat_map(|heading| table(&text, heading))
         .map(|row| row[0].clone())
         .collect();
     let mut codes: BTreeSet<String> = abide_model::error::CODES.iter().map(|(code, _)| code.to_string()).collect();
-    for file in ["cluster/storage/src/error.rs", "cluster/storage/src/data_dir.rs"] {
+    for file in ["cluster/storage/src/error.rs", "cluster/storage/src/data_dir.rs", "cluster/peer/src/error.rs"] {
         for part in read(file).split('"').filter(|part| part.len() == 5) {
-            if (part.starts_with("ST") || part.starts_with("DD")) && part[2..].bytes().all(|byte| byte.is_ascii_digit())
-            {
+            let kind = ["ST", "DD", "PE"].into_iter().any(|kind| part.starts_with(kind));
+            if kind && part[2..].bytes().all(|byte| byte.is_ascii_digit()) {
                 codes.insert(part.to_owned());
             }
         }
