@@ -133,7 +133,7 @@ fn refused(id: Option<InvocationId>, error: EngineError) -> TransportError {
             Refusal::RateLimited { retry_after } => {
                 TransportError::Overloaded { message, retry_after: Some(retry_after) }
             }
-            Refusal::OutcomeUnknown => TransportError::OutcomeUnknown { id, message },
+            Refusal::OutcomeUnknown | Refusal::Interrupted => TransportError::OutcomeUnknown { id, message },
             Refusal::NotFound => TransportError::NotFound { message },
             Refusal::Invalid(failure) => {
                 TransportError::Rejected { code: u16::try_from(failure.code).unwrap_or(400), message }

@@ -5,7 +5,8 @@
 
 pub(crate) mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -24,6 +25,28 @@ pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(2);
 pub(crate) trait Post: Send + Sync {
     /// Hands a frame over, to be sent in order; may lose it, never waits.
     fn send(&self, to: NodeId, frame: Bytes);
+}
+
+/// Why another node gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AskFailed {
+    /// The request never got there.
+    #[error("node not reached: {0}")]
+    NotSent(String),
+    /// It may have got there, and may have been carried out.
+    #[error("no answer: {0}")]
+    Unknown(String),
+}
+
+/// Asks other nodes.
+pub(crate) trait Asker: Send + Sync {
+    /// Asks a node, and waits for its answer for at most `patience`.
+    fn ask(
+        &self,
+        to: NodeId,
+        request: wire::Request,
+        patience: Duration,
+    ) -> Pin<Box<dyn Future<Output = Result<wire::Told, AskFailed>> + Send + '_>>;
 }
 
 /// Where requests for a partition go.
@@ -49,6 +72,8 @@ struct Inner {
     applied: Mutex<BTreeMap<PartitionId, u64>>,
     wanted: RwLock<Arc<Wanted>>,
     told: Mutex<BTreeMap<NodeId, Told>>,
+    /// Groups of which this node has a replica.
+    hosted: RwLock<BTreeSet<PartitionId>>,
     changes: watch::Sender<u64>,
 }
 
@@ -75,6 +100,7 @@ impl Cluster {
             applied: Mutex::default(),
             wanted: RwLock::default(),
             told: Mutex::default(),
+            hosted: RwLock::default(),
             changes: watch::Sender::new(0),
         }))
     }
@@ -138,6 +164,17 @@ impl Cluster {
 
     fn changed(&self) {
         self.0.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Whether this node has a replica of the group.
+    pub(crate) fn hosts(&self, partition: PartitionId) -> bool {
+        self.0.hosted.read().unwrap_or_else(PoisonError::into_inner).contains(&partition)
+    }
+
+    /// Takes note of whether this node has a replica of the group.
+    pub(crate) fn set_hosted(&self, partition: PartitionId, hosted: bool) {
+        let mut all = self.0.hosted.write().unwrap_or_else(PoisonError::into_inner);
+        if hosted { all.insert(partition) } else { all.remove(&partition) };
     }
 
     /// An index that is applied at least: what is asked for now is not in the log up to there.

@@ -101,7 +101,7 @@ impl From<EngineError> for AdminError {
                     StatusCode::TOO_MANY_REQUESTS
                 }
                 Refusal::ShuttingDown | Refusal::NotLeader => StatusCode::SERVICE_UNAVAILABLE,
-                Refusal::OutcomeUnknown => StatusCode::GATEWAY_TIMEOUT,
+                Refusal::OutcomeUnknown | Refusal::Interrupted => StatusCode::GATEWAY_TIMEOUT,
                 Refusal::NotFound => StatusCode::NOT_FOUND,
                 Refusal::Invalid(failure) => return Self::refused(failure),
             },

@@ -326,7 +326,7 @@ pub(crate) struct Row {
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct WireRefusal {
     /// 1 overloaded, 2 mailbox full, 3 rate limited, 4 shutting down, 5 outcome unknown, 6 not leader, 7 not found,
-    /// 8 invalid.
+    /// 8 invalid, 9 interrupted.
     #[prost(uint32, tag = "1")]
     pub(crate) kind: u32,
     #[prost(uint64, tag = "2")]
@@ -427,6 +427,7 @@ impl From<Refusal> for WireRefusal {
             Refusal::NotLeader => of(6),
             Refusal::NotFound => of(7),
             Refusal::Invalid(failure) => Self { failure: Some(failure), ..of(8) },
+            Refusal::Interrupted => of(9),
         }
     }
 }
@@ -442,6 +443,7 @@ impl WireRefusal {
             6 => Refusal::NotLeader,
             7 => Refusal::NotFound,
             8 => Refusal::Invalid(self.failure.unwrap_or_default()),
+            9 => Refusal::Interrupted,
             _ => Refusal::OutcomeUnknown,
         }
     }
@@ -499,6 +501,7 @@ mod tests {
             Refusal::ShuttingDown,
             Refusal::OutcomeUnknown,
             Refusal::NotLeader,
+            Refusal::Interrupted,
             Refusal::NotFound,
             Refusal::Invalid(Failure::new(422, "no")),
         ] {

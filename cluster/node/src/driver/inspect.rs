@@ -46,7 +46,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             return Some(Duration::ZERO);
         }
         // Ticks are for messages that were not acknowledged; a partition of one replica needs them for nothing else.
-        let unacknowledged = self.partitions.iter().any(|slot| slot.partition.stats().unacknowledged > 0);
+        let unacknowledged = self.slots.values().any(|slot| slot.partition.unacknowledged() > 0);
         let tick = unacknowledged.then(|| self.time_to_tick());
         self.time_to_work().into_iter().chain(tick).min()
     }
@@ -67,8 +67,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     pub(crate) fn unfinished(&self) -> Result<Vec<InvocationId>, Fatal> {
         let mut ids = Vec::new();
         let (from, to) = Invocations::whole();
-        for index in 0..self.partitions.len() {
-            let partition = self.partition_id(index);
+        for partition in self.hosted() {
             let scanned = self.view(partition).scan_bytes::<Invocations>(&from, &to, &mut |id, _| {
                 ids.push(id);
                 ControlFlow::Continue(())

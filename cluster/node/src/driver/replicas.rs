@@ -70,6 +70,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             leads_since: None,
         };
         self.slots.insert(id, slot);
+        self.cluster.set_hosted(id, true);
         Ok(())
     }
 
@@ -100,6 +101,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     /// The group has let this node's replica go. What it promised stays recorded: the number never comes back (rule P9).
     pub(super) fn remove_replica(&mut self, id: PartitionId) -> Result<(), Fatal> {
         let Some(slot) = self.slots.remove(&id) else { return Ok(()) };
+        self.cluster.set_hosted(id, false);
         let replica = slot.partition.replica();
         tracing::info!(partition = %id, replica = %ReplicaId::from_u64(replica), "a replica is removed");
         let before = slot.partition.generation();
@@ -112,7 +114,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             ..LogWrite::default()
         };
         self.log.commit(&LogBatch { writes: vec![write], sync: true })?;
-        self.lose(id, Refusal::NotLeader);
+        self.lose(id, Refusal::Interrupted);
         self.discard(id, before);
         Ok(())
     }
@@ -139,7 +141,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         if led.is_some() {
             tracing::info!(partition = %id, term, "no longer leading");
             self.cluster.leads_not(id, self.settings.node);
-            self.lose(id, Refusal::OutcomeUnknown);
+            self.lose(id, Refusal::Interrupted);
         }
         Ok(())
     }

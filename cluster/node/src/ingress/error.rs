@@ -91,7 +91,7 @@ pub(super) enum IngressError {
 
 fn advice(refusal: &Refusal, invocation: &InvocationId) -> String {
     match refusal {
-        Refusal::OutcomeUnknown => format!("; or ask for the result of `{invocation}`"),
+        Refusal::OutcomeUnknown | Refusal::Interrupted => format!("; or ask for the result of `{invocation}`"),
         Refusal::Overloaded
         | Refusal::MailboxFull
         | Refusal::RateLimited { .. }
@@ -199,7 +199,7 @@ fn of_refusal(refusal: &Refusal) -> Class {
             (StatusCode::TOO_MANY_REQUESTS, true)
         }
         Refusal::ShuttingDown | Refusal::NotLeader => (StatusCode::SERVICE_UNAVAILABLE, true),
-        Refusal::OutcomeUnknown => (StatusCode::GATEWAY_TIMEOUT, false),
+        Refusal::OutcomeUnknown | Refusal::Interrupted => (StatusCode::GATEWAY_TIMEOUT, false),
         Refusal::NotFound => (StatusCode::NOT_FOUND, false),
         Refusal::Invalid(failure) => (super::answer::status_of(failure.code), false),
     };
