@@ -1,6 +1,6 @@
 //! Requests and answers.
 
-use std::{collections::HashSet, net::SocketAddr, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, sync::atomic::Ordering, time::Duration};
 
 use abide_peer::{AskError, Declined, Limits, NotSent, PeerSettings, Timing};
 use bytes::Bytes;
@@ -53,6 +53,7 @@ async fn what_no_handler_saw_is_told_from_what_one_may_have_seen() {
     assert!(unknown(one.ask(2, b"large").await).contains("too large"));
     let late = one.peers.ask(2, Bytes::from_static(b"never"), Duration::from_millis(50)).await;
     assert!(unknown(late).contains("within 50 ms"));
+    until(|| two.seen.given_up.load(Ordering::Relaxed) == 1, || "the handler still waits".to_owned()).await;
     let peers = one.peers.clone();
     let waits = tokio::spawn(async move { peers.ask(2, Bytes::from_static(b"never"), SOON).await });
     let handled = || two.seen.callers.lock().unwrap().len() == 3;
@@ -78,8 +79,11 @@ async fn not_sent_is_never_wrong() {
             let request = Bytes::from(format!("{round} {number}"));
             tokio::spawn(async move { (request.clone(), peers.ask(2, request, SOON).await) })
         });
+        let before = two.seen.asked.lock().unwrap().len();
         let asks: Vec<_> = asks.collect();
-        tokio::time::sleep(Duration::from_micros(u64::from(round) * 100)).await;
+        // Cut at another stage each time, from none handled to nearly all.
+        let handled = || two.seen.asked.lock().unwrap().len() - before >= round as usize * 10;
+        until(|| handled() || asks.iter().all(|ask| ask.is_finished()), || "not handled".to_owned()).await;
         network.cut();
         for ask in asks {
             match ask.await.unwrap() {

@@ -1,6 +1,9 @@
 //! Connections whose other end is silent.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use abide_peer::AskError;
 use bytes::Bytes;
@@ -25,10 +28,11 @@ async fn a_silent_peer_is_dead_within_three_seconds() {
     to_two.silence(true);
     to_one.silence(true);
     until(|| one.links().len() == 2 && two.links().len() == 2, || format!("{:?}", one.links())).await;
+    // The accepting end gave up too: the handler was dropped with the connection.
+    until(|| two.seen.given_up.load(Ordering::Relaxed) == 1, || "the handler still waits".to_owned()).await;
     let took = began.elapsed();
     assert!(took < Duration::from_secs(3), "{took:?}");
     assert!(matches!(asks.await.unwrap(), Err(AskError::Unknown(_))));
-    // The accepting end gave up too: the handler was dropped with the connection.
     to_two.silence(false);
     to_one.silence(false);
     one.until_connected(2).await;

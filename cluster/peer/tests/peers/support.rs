@@ -33,9 +33,19 @@ pub(crate) struct Seen {
     pub(crate) callers: Mutex<Vec<Caller>>,
     pub(crate) cut_transfers: AtomicUsize,
     pub(crate) parts: AtomicUsize,
+    /// Handlers that were dropped.
+    pub(crate) given_up: AtomicUsize,
     /// Set: frames are forgotten, for long runs.
     pub(crate) forgets: AtomicBool,
     pub(crate) received: AtomicUsize,
+}
+
+struct GivenUp(Arc<Seen>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.0.given_up.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 pub(crate) struct Probe {
@@ -60,7 +70,10 @@ impl Service for Probe {
         self.seen.asked.lock().unwrap().insert(request.clone());
         match &*request {
             b"decline" => Err(Declined { code: 7, message: "not now".to_owned() }),
-            b"never" => std::future::pending().await,
+            b"never" => {
+                let _given_up = GivenUp(self.seen.clone());
+                std::future::pending().await
+            }
             b"large" => Ok(Bytes::from(vec![0; 2 << 20])),
             _ => Ok(request),
         }
