@@ -110,7 +110,9 @@ fn refusal(answer: Answer) -> Refusal {
         Answer::Refused(failure) if failure.code == u32::from(MAILBOX_FULL.0) => Refusal::MailboxFull,
         Answer::Refused(failure) => Refusal::Invalid(failure),
         Answer::NotFound => Refusal::NotFound,
-        Answer::Done | Answer::Appended | Answer::Created(_) | Answer::AlreadyCompleted => Refusal::OutcomeUnknown,
+        Answer::Done | Answer::Appended | Answer::Created(_) | Answer::Node(_) | Answer::AlreadyCompleted => {
+            Refusal::OutcomeUnknown
+        }
     }
 }
 

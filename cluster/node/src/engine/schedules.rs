@@ -179,7 +179,7 @@ impl Engine {
         match receiver.await.map_err(|_| Refusal::OutcomeUnknown)?? {
             Answer::NotFound => Err(EngineError::UnknownSchedule { name: name.to_owned() }),
             Answer::Refused(failure) => Err(Refusal::Invalid(failure).into()),
-            Answer::Done | Answer::Appended | Answer::AlreadyCompleted | Answer::Created(_) => Ok(()),
+            Answer::Done | Answer::Appended | Answer::AlreadyCompleted | Answer::Created(_) | Answer::Node(_) => Ok(()),
         }
     }
 }
