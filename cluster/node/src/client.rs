@@ -100,7 +100,7 @@ impl Transport for LocalTransport {
 /// What came of an order.
 fn ordered(target: InvocationId, answer: Result<Answer, EngineError>) -> Result<(), TransportError> {
     match answer.map_err(|error| refused(Some(target), error))? {
-        Answer::Done | Answer::Appended | Answer::AlreadyCompleted | Answer::Created(_) => Ok(()),
+        Answer::Done | Answer::Appended | Answer::AlreadyCompleted | Answer::Created(_) | Answer::Node(_) => Ok(()),
         Answer::NotFound => Err(TransportError::NotFound { message: format!("there is no invocation {target}") }),
         Answer::Refused(failure) => {
             let code = u16::try_from(failure.code).unwrap_or(400);
