@@ -7,10 +7,11 @@
 use std::time::Duration;
 
 use abide_host::{Completion, DirectCall, Refusal, Responder};
-use abide_model::command::{Body, Form, Invoke};
+use abide_model::command::{Body, Command, Form, Invoke};
 use abide_model::effect::Answer;
 use abide_model::id::{InvocationId, NodeId, PartitionId};
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -124,73 +125,96 @@ impl Engine {
     pub(super) async fn route_send(&self, partition: PartitionId, invoke: Invoke) -> Asked<Accepted> {
         // Without a record of its end, a repetition could not be told from a new request.
         let recorded = invoke.retention_ms > 0;
-        self.route(partition, recorded, async |engine, route| match route {
-            Route::Here => {
-                let (responder, receiver) = oneshot::channel();
-                engine.0.driver.query(Query::Send { partition, invoke: invoke.clone(), responder })?;
-                receiver.await.unwrap_or(Err(Refusal::Interrupted))
-            }
-            Route::There(node) => {
-                let forwarded =
-                    Forwarded { partition: partition.0, invoke: Some(invoke.clone()), repeated: false, since: 0 };
-                match engine.ask(node, Ask::Send(forwarded), ASK_PATIENCE).await? {
-                    Told::Accepted(accepted) => accepted.read().ok_or(Refusal::OutcomeUnknown),
-                    _ => Err(Refusal::OutcomeUnknown),
+        self.route(partition, recorded, move |engine, route| {
+            let invoke = invoke.clone();
+            Box::pin(async move {
+                match route {
+                    Route::Here => engine.send_here(partition, invoke).await,
+                    Route::There(node) => {
+                        let invoke = Some(invoke);
+                        let forwarded = Forwarded { partition: partition.0, invoke, repeated: false, since: 0 };
+                        match engine.ask(node, Ask::Send(forwarded), ASK_PATIENCE).await? {
+                            Told::Accepted(accepted) => accepted.read().ok_or(Refusal::OutcomeUnknown),
+                            _ => Err(Refusal::OutcomeUnknown),
+                        }
+                    }
+                    Route::Nobody => Err(Refusal::NotLeader),
                 }
-            }
-            Route::Nobody => Err(Refusal::NotLeader),
+            })
         })
         .await
     }
 
     pub(super) async fn route_attach(&self, partition: PartitionId, id: InvocationId) -> Asked<Completion> {
-        self.route(partition, true, async |engine, route| match route {
-            Route::Here => {
-                let (responder, receiver) = oneshot::channel();
-                engine.0.driver.query(Query::Attach { partition, id, responder })?;
-                receiver.await.unwrap_or(Err(Refusal::Interrupted))
-            }
-            Route::There(node) => match engine.ask(node, Ask::Attach(known(id)), CALL_PATIENCE).await? {
-                Told::Completed(completion) => completion.read().ok_or(Refusal::OutcomeUnknown),
-                _ => Err(Refusal::OutcomeUnknown),
-            },
-            Route::Nobody => Err(Refusal::NotLeader),
+        self.route(partition, true, move |engine, route| {
+            Box::pin(async move {
+                match route {
+                    Route::Here => engine.attach_here(partition, id).await,
+                    Route::There(node) => match engine.ask(node, Ask::Attach(known(id)), CALL_PATIENCE).await? {
+                        Told::Completed(completion) => completion.read().ok_or(Refusal::OutcomeUnknown),
+                        _ => Err(Refusal::OutcomeUnknown),
+                    },
+                    Route::Nobody => Err(Refusal::NotLeader),
+                }
+            })
         })
         .await
     }
 
     pub(super) async fn route_output(&self, partition: PartitionId, id: InvocationId) -> Asked<Option<Completion>> {
-        self.route(partition, true, async |engine, route| match route {
-            Route::Here => {
-                let (responder, receiver) = oneshot::channel();
-                engine.0.driver.query(Query::Output { partition, id, responder })?;
-                receiver.await.unwrap_or(Err(Refusal::Interrupted))
-            }
-            Route::There(node) => match engine.ask(node, Ask::Output(known(id)), ASK_PATIENCE).await? {
-                Told::Completed(completion) => completion.read().map(Some).ok_or(Refusal::OutcomeUnknown),
-                Told::NoResult(_) => Ok(None),
-                _ => Err(Refusal::OutcomeUnknown),
-            },
-            Route::Nobody => Err(Refusal::NotLeader),
+        self.route(partition, true, move |engine, route| {
+            Box::pin(async move {
+                match route {
+                    Route::Here => engine.output_here(partition, id).await,
+                    Route::There(node) => match engine.ask(node, Ask::Output(known(id)), ASK_PATIENCE).await? {
+                        Told::Completed(completion) => completion.read().map(Some).ok_or(Refusal::OutcomeUnknown),
+                        Told::NoResult(_) => Ok(None),
+                        _ => Err(Refusal::OutcomeUnknown),
+                    },
+                    Route::Nobody => Err(Refusal::NotLeader),
+                }
+            })
         })
         .await
     }
 
     /// An order is carried out once for each time it is given, so one whose outcome is not known is not repeated.
     pub(super) async fn route_control(&self, partition: PartitionId, body: Body) -> Asked<Answer> {
-        self.route(partition, false, async |engine, route| match route {
-            Route::Here => engine.control_here(partition, body.clone()).await,
-            Route::There(node) => {
-                let command = Some(abide_model::command::Command::new(body.clone()));
-                let proposal = Proposal { partition: partition.0, command };
-                match engine.ask(node, Ask::Control(proposal), ASK_PATIENCE).await? {
-                    Told::Answered(answer) => answer.read().ok_or(Refusal::OutcomeUnknown),
-                    _ => Err(Refusal::OutcomeUnknown),
+        self.route(partition, false, move |engine, route| {
+            let body = body.clone();
+            Box::pin(async move {
+                match route {
+                    Route::Here => engine.control_here(partition, body).await,
+                    Route::There(node) => {
+                        let proposal = Proposal { partition: partition.0, command: Some(Command::new(body)) };
+                        match engine.ask(node, Ask::Control(proposal), ASK_PATIENCE).await? {
+                            Told::Answered(answer) => answer.read().ok_or(Refusal::OutcomeUnknown),
+                            _ => Err(Refusal::OutcomeUnknown),
+                        }
+                    }
+                    Route::Nobody => Err(Refusal::NotLeader),
                 }
-            }
-            Route::Nobody => Err(Refusal::NotLeader),
+            })
         })
         .await
+    }
+
+    pub(super) async fn send_here(&self, partition: PartitionId, invoke: Invoke) -> Asked<Accepted> {
+        let (responder, receiver) = oneshot::channel();
+        self.0.driver.query(Query::Send { partition, invoke, responder })?;
+        receiver.await.unwrap_or(Err(Refusal::Interrupted))
+    }
+
+    pub(super) async fn attach_here(&self, partition: PartitionId, id: InvocationId) -> Asked<Completion> {
+        let (responder, receiver) = oneshot::channel();
+        self.0.driver.query(Query::Attach { partition, id, responder })?;
+        receiver.await.unwrap_or(Err(Refusal::Interrupted))
+    }
+
+    pub(super) async fn output_here(&self, partition: PartitionId, id: InvocationId) -> Asked<Option<Completion>> {
+        let (responder, receiver) = oneshot::channel();
+        self.0.driver.query(Query::Output { partition, id, responder })?;
+        receiver.await.unwrap_or(Err(Refusal::Interrupted))
     }
 
     pub(super) async fn control_here(&self, partition: PartitionId, body: Body) -> Asked<Answer> {
@@ -205,7 +229,7 @@ impl Engine {
         &self,
         partition: PartitionId,
         again: bool,
-        ask: impl AsyncFn(&Self, Route) -> Asked<T>,
+        ask: impl Fn(Self, Route) -> BoxFuture<'static, Asked<T>>,
     ) -> Asked<T> {
         let mut search = Search::new(self, partition);
         loop {
@@ -213,7 +237,7 @@ impl Engine {
             if route == Route::Nobody {
                 return Err(Refusal::NotLeader);
             }
-            match ask(self, route).await {
+            match ask(self.clone(), route).await {
                 Err(Refusal::NotLeader) => {}
                 Err(Refusal::Interrupted) if again => {}
                 Err(Refusal::Interrupted) => return Err(Refusal::OutcomeUnknown),

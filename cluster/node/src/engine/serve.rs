@@ -14,7 +14,6 @@ use super::Engine;
 use crate::cluster::wire::{
     Ask, Forwarded, Proposal, Row, Rows, RowsFound, Told, WireAccepted, WireAnswer, WireCompletion, WireRefusal,
 };
-use crate::driver::Query;
 
 /// Rows that one answer carries at most.
 const ROWS_MAX: u32 = 2_000;
@@ -100,23 +99,16 @@ impl Engine {
 
     async fn serve_send(&self, forwarded: Forwarded) -> Asked<WireAccepted> {
         let invoke = forwarded.invoke.ok_or(Refusal::NotFound)?;
-        let (responder, receiver) = oneshot::channel();
-        let partition = PartitionId(forwarded.partition);
-        self.0.driver.query(Query::Send { partition, invoke, responder })?;
-        let accepted = receiver.await.unwrap_or(Err(Refusal::Interrupted))?;
+        let accepted = self.send_here(PartitionId(forwarded.partition), invoke).await?;
         Ok((&accepted).into())
     }
 
     async fn serve_attach(&self, id: InvocationId) -> Asked<Completion> {
-        let (responder, receiver) = oneshot::channel();
-        self.0.driver.query(Query::Attach { partition: self.partition(id), id, responder })?;
-        receiver.await.unwrap_or(Err(Refusal::Interrupted))
+        self.attach_here(self.partition(id), id).await
     }
 
     async fn serve_output(&self, id: InvocationId) -> Asked<Told> {
-        let (responder, receiver) = oneshot::channel();
-        self.0.driver.query(Query::Output { partition: self.partition(id), id, responder })?;
-        let output = receiver.await.unwrap_or(Err(Refusal::Interrupted))?;
+        let output = self.output_here(self.partition(id), id).await?;
         Ok(output.map_or(Told::NoResult(true), |completion| Told::Completed(WireCompletion::from(&completion))))
     }
 
