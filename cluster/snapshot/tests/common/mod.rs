@@ -1,11 +1,63 @@
-//! What the tests of snapshots share: a store that fails.
+//! What the tests of snapshots share: rows, a store that fails, and the stores under test.
 #![allow(dead_code, reason = "every test uses its own part of it")]
-#![allow(clippy::unwrap_used, reason = "a test may panic, also in its helpers")]
 
-use std::sync::{Arc, Mutex};
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+};
 
-use abide_snapshot::{Depth, MemoryStore, Object, ObjectInfo, ObjectStore, Page, StoreError, Tag, store::Answer};
+use abide_model::id::{Millis, PartitionId};
+use abide_snapshot::{
+    Created, Depth, Manifest, MemoryStore, Object, ObjectInfo, ObjectStore, Page, PartSizes, Repository, SnapshotError,
+    SnapshotKind, SnapshotMeta, StoreError, Tag, store::Answer,
+};
 use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+
+pub(crate) type Rows = Vec<(Bytes, Bytes)>;
+
+pub(crate) const P3: PartitionId = PartitionId(3);
+
+/// Parts of some 1.5 kB, so that small tests have many.
+pub(crate) const SIZES: PartSizes = PartSizes { min: 1000, spread: 500, max: 4000 };
+
+/// Rows of 60 bytes; `generation` changes every tenth.
+pub(crate) fn rows(count: u32, generation: u32) -> Rows {
+    let row = |number: u32| {
+        let generation = if number % 1000 == 7 { generation } else { 0 };
+        let value = format!("value {number} of generation {generation} {}", "x".repeat(30));
+        (Bytes::from(format!("key {number:06}")), Bytes::from(value))
+    };
+    (0..count).map(row).collect()
+}
+
+pub(crate) fn meta(index: u64) -> SnapshotMeta {
+    SnapshotMeta {
+        kind: SnapshotKind::Partition,
+        partition: P3,
+        index,
+        term: 5,
+        log_time: Millis(1000 + index),
+        state_hash: 77,
+        node_id: 1,
+        features: 1,
+        created_at: Millis(index * 1000),
+    }
+}
+
+pub(crate) async fn repository(store: &Arc<dyn ObjectStore>) -> Repository {
+    Repository::open_or_create(Arc::clone(store), "c1", 8).await.unwrap()
+}
+
+pub(crate) async fn create(repository: &Repository, index: u64, rows: Rows) -> Result<Created, SnapshotError> {
+    let rows = rows.into_iter().map(Ok::<_, Infallible>);
+    repository.create_with_sizes(meta(index), rows, SIZES).await
+}
+
+pub(crate) async fn read(repository: &Repository, manifest: &Manifest) -> Result<Rows, SnapshotError> {
+    let parts: Vec<_> = repository.read(manifest).try_collect().await?;
+    Ok(parts.into_iter().flatten().collect())
+}
 
 /// What is done with an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
