@@ -61,7 +61,7 @@ pub struct Listed {
 }
 
 impl Repository {
-    /// Opens the snapshots of a cluster that is known; the first time describes it in the store.
+    /// Opens the snapshots of a cluster that is known, to make new ones; the first time describes it in the store.
     ///
     /// # Errors
     /// [`SnapshotError::Foreign`] if the store has the cluster with another number of partitions,
@@ -76,11 +76,12 @@ impl Repository {
             return Err(SnapshotError::Invalid { what: "cluster", reason: "it has no partitions".into() });
         }
         let cluster = ClusterDescriptor { cluster_id: cluster_id.to_owned(), partitions, format: REPOSITORY_FORMAT };
+        // Each time: the store behind a location may have become another one.
+        probe_conditions(&*store, &format!("{cluster_id}/probe")).await?;
         let repository = match Self::open(Arc::clone(&store), cluster_id).await {
             Err(SnapshotError::NoCluster { .. }) => {
-                probe_conditions(&*store, &format!("{cluster_id}/probe")).await?;
                 match store.put_if_absent(&cluster_key(cluster_id), cluster.encode()).await {
-                    Ok(_) => Self { store, cluster: cluster.clone() },
+                    Ok(_) => Self { store, cluster },
                     // Another node came first.
                     Err(StoreError::PreconditionFailed { .. }) => Self::open(store, cluster_id).await?,
                     Err(error) => return Err(error.into()),

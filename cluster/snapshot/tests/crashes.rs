@@ -211,6 +211,58 @@ async fn a_collection_sees_what_was_finished_meanwhile() {
     assert!(other.verify(manifest.id(), true).await.unwrap().is_sound());
 }
 
+/// Snapshots whose parts are gone do not count: what is behind them is kept instead.
+#[tokio::test]
+async fn what_is_not_sound_does_not_count() {
+    let memory = MemoryStore::new();
+    let store: Arc<dyn ObjectStore> = Arc::new(memory.clone());
+    let repository = repository(&store).await;
+    let mut created = Vec::new();
+    for index in 1..=4 {
+        created.push(create(&repository, index * 10, rows(2500, u32::try_from(index).unwrap())).await.unwrap());
+    }
+    let ids: Vec<_> = created.iter().map(|created| created.id).collect();
+    let part_of = |own: usize, other: usize| {
+        let others = &created[other].manifest.parts;
+        let part = created[own].manifest.parts.iter().find(|part| !others.contains(part)).unwrap();
+        format!("c1/p0003/parts/{}", part.hash)
+    };
+    memory.remove(&part_of(2, 3));
+    let collected = repository.collect(P3, 2, Duration::ZERO, 10_000_000).await.unwrap();
+    assert_eq!((collected.kept, collected.damaged), (vec![ids[3], ids[1]], vec![ids[2]]));
+    assert_eq!(collected.removed, [ids[0]]);
+    assert!(collected.removed_parts > 0);
+    // The pointer's own: nothing is removed until there is another.
+    memory.overwrite(&part_of(3, 2), "short");
+    let collected = repository.collect(P3, 1, Duration::ZERO, 10_000_000).await.unwrap();
+    assert_eq!((collected.kept, collected.removed), (vec![ids[1]], vec![]));
+    let new = create(&repository, 50, rows(2500, 5)).await.unwrap();
+    let collected = repository.collect(P3, 1, Duration::ZERO, 10_000_000).await.unwrap();
+    assert_eq!((collected.kept, collected.removed), (vec![new.id], vec![ids[3], ids[2], ids[1]]));
+    is_clean(&memory, &repository).await;
+}
+
+/// The store says that it has written a part, and has not: found before anything relies on it.
+#[tokio::test]
+async fn an_upload_that_did_not_take_place_is_found() {
+    let faulty = Faulty::new(MemoryStore::new());
+    let store: Arc<dyn ObjectStore> = Arc::new(faulty.clone());
+    let repository = repository(&store).await;
+    let first = create(&repository, 10, rows(500, 1)).await.unwrap();
+    let before = faulty.memory.content(LATEST);
+    let mut number = 0;
+    faulty.set_rule(move |action, _| {
+        number += u32::from(action == "swallow");
+        if action == "swallow" && number == 1 { Fate::Swallowed } else { Fate::Done }
+    });
+    assert_eq!(create(&repository, 20, rows(500, 2)).await.unwrap_err().code(), "SN001");
+    assert_eq!(faulty.memory.content(LATEST), before);
+    let latest = repository.latest(P3).await.unwrap().unwrap();
+    assert_eq!((latest.id, latest.skipped.len()), (first.id, 1));
+    let third = create(&repository, 30, rows(500, 2)).await.unwrap();
+    assert_eq!(third.uploaded_parts, 1, "only that one is missing");
+}
+
 fn pointed(memory: &MemoryStore) -> u64 {
     // The message of the pointer: the index is its third field, behind the cluster and the partition.
     memory.content(LATEST).map_or(0, |stored| {

@@ -100,6 +100,9 @@ async fn a_flipped_bit_in_a_part() {
     assert_eq!(items.len(), at + 1);
     assert!(items[..at].iter().all(Result::is_ok));
     assert_eq!(items[at].as_ref().unwrap_err().code(), "SN011");
+    let before = world.repository.latest_before(world.second.id).await.unwrap().unwrap();
+    assert_eq!(read(&world.repository, &before.manifest).await.unwrap(), rows(2500, 1));
+    assert!(world.repository.latest_before(world.first.id).await.unwrap().is_none());
     // Whoever makes the next snapshot sends what the store has in another size, and deep damage is found by `verify`.
     world.damage(&World::part_key(&parts[at]), |content| content.truncate(3));
     let third = create(&world.repository, 30, rows(2500, 2)).await.unwrap();

@@ -42,7 +42,7 @@ fn sizes() -> impl Strategy<Value = PartSizes> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
     fn any_rows_come_back(state in states(), sizes in sizes()) {

@@ -122,6 +122,21 @@ async fn the_meta_group_has_snapshots_too() {
     }
 }
 
+/// Callers spawn these.
+#[test]
+fn answers_can_be_sent_between_threads() {
+    fn is_send<T: Send>(_: impl FnOnce(Repository, Arc<dyn ObjectStore>) -> T) {}
+    let id = abide_snapshot::SnapshotId { partition: P3, index: 1, tag: 1 };
+    is_send(|r, _| async move { r.latest(P3).await.map(|_| ()) });
+    is_send(|r, _| async move { r.list(P3).await.map(|_| ()) });
+    is_send(|r, _| async move { r.verify(id, true).await.map(|_| ()) });
+    is_send(|r, _| async move { r.collect(P3, 1, Duration::ZERO, 0).await.map(|_| ()) });
+    is_send(|r, _| async move { create(&r, 1, rows(1, 1)).await.map(|_| ()) });
+    is_send(|_, s| async move { Repository::clusters(&*s).await.map(|_| ()) });
+    is_send(|_, s| async move { Repository::open_or_create(s, "c1", 8).await.map(|_| ()) });
+    is_send(|r, _| async move { read(&r, &r.manifest(id).await.unwrap()).await.map(|_| ()) });
+}
+
 #[tokio::test]
 async fn clusters_that_are_not_possible_are_refused() {
     let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());

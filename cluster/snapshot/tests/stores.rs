@@ -288,6 +288,19 @@ async fn a_bucket_says_what_is_wrong() {
     assert_eq!(store.get("key", 10).await.unwrap_err().code(), "SN003", "nobody listens");
 }
 
+/// The encrypted client starts without the help of a crypto library that has to be installed first.
+#[tokio::test]
+async fn an_encrypted_bucket_that_is_not_there() {
+    let location: Location = "s3://bucket?endpoint=https://127.0.0.1:1&path_style=true".parse().unwrap();
+    let store = open(&location, credentials(), once()).await.unwrap();
+    assert_eq!(store.get("key", 10).await.unwrap_err().code(), "SN003");
+    let plain = TestS3::start();
+    let location = format!("s3://bucket?endpoint={}&path_style=true", plain.endpoint().replace("http", "https"));
+    let store = open(&location.parse().unwrap(), credentials(), once()).await.unwrap();
+    assert_eq!(store.get("key", 10).await.unwrap_err().code(), "SN003");
+    assert_eq!(plain.requests(), 0, "nothing was sent in the clear");
+}
+
 #[tokio::test]
 async fn a_bucket_without_conditions_is_refused() {
     let s3 = TestS3::start();

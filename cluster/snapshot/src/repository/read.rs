@@ -47,6 +47,22 @@ impl Repository {
     /// All that a store may fail with. Damage is no error here, unless nothing sound is left: then it is that of the newest
     /// snapshot.
     pub async fn latest(&self, partition: PartitionId) -> Result<Option<Latest>, SnapshotError> {
+        self.newest(partition, None).await
+    }
+
+    /// The same among the snapshots before `id`: what to read when the content of `id` turns out to be damaged.
+    ///
+    /// # Errors
+    /// As [`latest`](Self::latest).
+    pub async fn latest_before(&self, id: SnapshotId) -> Result<Option<Latest>, SnapshotError> {
+        self.newest(id.partition, Some(id)).await
+    }
+
+    async fn newest(
+        &self,
+        partition: PartitionId,
+        before: Option<SnapshotId>,
+    ) -> Result<Option<Latest>, SnapshotError> {
         let mut skipped = Vec::new();
         let mut candidates: Vec<_> = self.list(partition).await?.into_iter().map(|listed| listed.id).collect();
         let mut pointed = None;
@@ -60,6 +76,7 @@ impl Repository {
         }
         candidates.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
         candidates.dedup();
+        candidates.retain(|id| before.is_none_or(|before| *id < before));
         for id in candidates {
             let pointed = pointed.as_ref().filter(|pointer| pointer.snapshot == id);
             match self.restorable(id, pointed.map(|pointer| &pointer.checksum)).await {

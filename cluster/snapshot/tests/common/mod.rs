@@ -68,6 +68,8 @@ pub(crate) enum Fate {
     Lost,
     /// It is carried out, and fails.
     AnswerLost,
+    /// A write succeeds and is not carried out.
+    Swallowed,
 }
 
 type Rule = Box<dyn FnMut(&'static str, &str) -> Fate + Send>;
@@ -113,6 +115,10 @@ impl ObjectStore for Faulty {
     }
 
     fn put<'a>(&'a self, key: &'a str, bytes: Bytes) -> Answer<'a, Tag> {
+        let fate = (self.rule.lock().unwrap())("swallow", key);
+        if fate == Fate::Swallowed {
+            return Box::pin(async { Ok(Tag("swallowed".into())) });
+        }
         self.meet("put", key, self.memory.put(key, bytes))
     }
 
