@@ -3,6 +3,10 @@
 //! Two sources: the tables of the meta group, of which every node has a replica (who belongs to the cluster, and what is
 //! wanted), and what nodes tell each other a few times a second (what is). The driver writes, everybody reads.
 
+pub(crate) mod controller;
+pub(crate) mod join;
+pub(crate) mod transfer;
+pub(crate) mod transport;
 pub(crate) mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,12 +15,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use abide_model::id::{NodeId, PartitionId, ReplicaId};
+use abide_model::table::NodeState;
+use abide_peer::Peers;
 use abide_placement::Wanted;
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use wire::NodeStatus;
+use crate::shutdown::Stop;
+use wire::{NodeAddress, NodeStatus};
 
 /// After this long without a word a node is taken for dead.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(2);
@@ -174,7 +181,11 @@ impl Cluster {
     /// Takes note of whether this node has a replica of the group.
     pub(crate) fn set_hosted(&self, partition: PartitionId, hosted: bool) {
         let mut all = self.0.hosted.write().unwrap_or_else(PoisonError::into_inner);
-        if hosted { all.insert(partition) } else { all.remove(&partition) };
+        if hosted {
+            all.insert(partition)
+        } else {
+            all.remove(&partition)
+        };
     }
 
     /// An index that is applied at least: what is asked for now is not in the log up to there.
@@ -229,6 +240,39 @@ impl Cluster {
 
     fn all_told(&self) -> MutexGuard<'_, BTreeMap<NodeId, Told>> {
         self.0.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps the transport connected to all who belong to the cluster, until the node stops. `seeds` are those who took this
+/// node in, which stand for all until its meta replica knows better.
+pub(crate) async fn roster(cluster: Cluster, peers: Peers, seeds: Vec<NodeAddress>, stop: Stop) {
+    let mut changes = cluster.changes();
+    let mut connected = BTreeMap::new();
+    loop {
+        let wanted = cluster.wanted();
+        let mut addresses: BTreeMap<u32, String> = BTreeMap::new();
+        for (node, row) in &wanted.nodes {
+            if row.state() == NodeState::Removed {
+                peers.ban(node.0);
+            } else {
+                addresses.insert(node.0, row.address().to_owned());
+            }
+        }
+        if addresses.is_empty() {
+            addresses.extend(seeds.iter().map(|seed| (seed.node, seed.address.clone())));
+        }
+        if !addresses.is_empty() && addresses != connected {
+            peers.set_peers(addresses.clone());
+            connected = addresses;
+        }
+        tokio::select! {
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            () = stop.requested() => return,
+        }
     }
 }
 

@@ -34,6 +34,7 @@ use abide_partition::{Input, Output, Partition, PartitionError};
 use abide_sdk::Registry;
 use abide_storage::{LogBatch, LogStore, LogWrite, StateStore, StorageError};
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::clock;
@@ -48,10 +49,11 @@ use checkpoint::Checkpoints;
 pub(crate) use event::{DriverHandle, Event, Events, PeerInput, Query};
 use mail::Outgoing;
 pub(crate) use mail::decode_frame;
+pub(crate) use replicas::FOUNDER;
 use rounds::Rounds;
 use schedules::DueSchedules;
-pub(crate) use snapshots::{Sender as SnapshotSender, Sending};
 use snapshots::Exports;
+pub(crate) use snapshots::{Exported, Sender as SnapshotSender, Sending};
 use waiters::Waiters;
 
 /// Length of a raft tick. An election begins after 8 to 14 of them without a leader.
@@ -147,6 +149,8 @@ pub(crate) struct Driver<L, S> {
     next_status: Instant,
     boot: u64,
     stopping: bool,
+    /// Who waits until this node leads nothing that another one could.
+    retiring: Option<oneshot::Sender<()>>,
     /// Who watches, in the test world.
     #[cfg(feature = "testing")]
     probe: Option<Arc<dyn inspect::Probe>>,
@@ -219,6 +223,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             next_status: now,
             boot: clock::now().0,
             stopping: false,
+            retiring: None,
             #[cfg(feature = "testing")]
             probe: None,
             settings,
@@ -310,6 +315,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             for id in self.hosted() {
                 self.handle(id, Input::Tick)?;
             }
+            self.retire()?;
         }
         let now = clock::now();
         for id in self.hosted() {
@@ -359,6 +365,10 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         match event {
             Event::Order(order) => self.order(*order),
             Event::Query(query) => self.query(*query),
+            Event::Retire(done) => {
+                self.retiring = Some(done);
+                Ok(())
+            }
             Event::Stop => {
                 self.stopping = true;
                 Ok(())

@@ -26,11 +26,11 @@ use prost::Message as _;
 use tokio::sync::oneshot;
 
 use self::limiter::Limiter;
-use self::serve::Serving;
 pub use self::order::{Deployment, Order};
+use self::serve::Serving;
 use crate::clock;
-use crate::config;
 use crate::cluster::{Asker, Cluster};
+use crate::config;
 use crate::driver::DriverHandle;
 pub use crate::inspect::InvocationDetails;
 use crate::inspect::LetterAddress;

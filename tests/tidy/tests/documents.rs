@@ -65,11 +65,8 @@ fn the_code_map_is_the_dependency_graph() {
 fn every_error_code_has_its_line() {
     let text = read("ops/runbooks/errors.md");
     let headings = ["## Requests", "## Storage", "## Data directory", "## Peers", "## Snapshots"];
-    let documented: BTreeSet<String> = headings
-        .into_iter()
-        .flat_map(|heading| table(&text, heading))
-        .map(|row| row[0].clone())
-        .collect();
+    let documented: BTreeSet<String> =
+        headings.into_iter().flat_map(|heading| table(&text, heading)).map(|row| row[0].clone()).collect();
     let mut codes: BTreeSet<String> = abide_model::error::CODES.iter().map(|(code, _)| code.to_string()).collect();
     let files = [
         "cluster/storage/src/error.rs",

@@ -458,12 +458,14 @@ mod tests {
     #[test]
     fn frames_are_golden() {
         let frame = Frame {
-            letters: vec![Letter { partition: 3, message: Some(RaftMessage { kind: 5, to: 2, ..RaftMessage::default() }) }],
+            letters: vec![Letter {
+                partition: 3,
+                message: Some(RaftMessage { kind: 5, to: 2, ..RaftMessage::default() }),
+            }],
             wishes: vec![Wish { partition: 1, voters: vec![1, 2], learners: vec![], transfer_to: 7 }],
             ..Frame::default()
         };
-        let bytes =
-            [1, 10, 8, 8, 3, 18, 4, 8, 5, 16, 2, 34, 8, 8, 1, 18, 2, 1, 2, 32, 7];
+        let bytes = [1, 10, 8, 8, 3, 18, 4, 8, 5, 16, 2, 34, 8, 8, 1, 18, 2, 1, 2, 32, 7];
         assert_eq!(codec::encode(&frame), bytes[..]);
         let status = NodeStatus { boot: 9, stopping: true, ..NodeStatus::default() };
         assert_eq!(codec::encode(&Frame { status: Some(status), ..Frame::default() }), [1, 26, 4, 8, 9, 24, 1][..]);

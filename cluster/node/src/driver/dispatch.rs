@@ -107,13 +107,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
 
     /// A request that may have been executed under an earlier leader. This one's tables and memory have everything that
     /// an earlier one committed.
-    fn again(
-        &mut self,
-        partition: PartitionId,
-        invoke: Invoke,
-        since: u64,
-        responder: Responder,
-    ) -> Result<(), Fatal> {
+    fn again(&mut self, partition: PartitionId, invoke: Invoke, since: u64, responder: Responder) -> Result<(), Fatal> {
         let Some(id) = invoke.id() else { return Ok(()) };
         let known = self.is_active(partition, id)? || self.stored(partition, id)?.is_some();
         // The machine knows those: it attaches, or answers from the record.

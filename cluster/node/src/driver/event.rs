@@ -25,6 +25,8 @@ pub(crate) enum Event {
     Order(Box<Order>),
     /// From the ingress, the admin API, or a client in the process.
     Query(Box<Query>),
+    /// Give all leaderships away that another node can take, and tell when it is done.
+    Retire(oneshot::Sender<()>),
     /// Write everything out and end.
     Stop,
 }
@@ -107,7 +109,7 @@ const MAIL_MAX: usize = 16_384;
 
 /// What the driver listens to.
 pub(crate) struct Events {
-    pub(super) events: Receiver<Event>,
+    pub(crate) events: Receiver<Event>,
     pub(super) mail: Receiver<PeerInput>,
 }
 
@@ -139,6 +141,14 @@ impl DriverHandle {
         })
     }
 
+    /// Asks the driver to give its leaderships away; the receiver hears of it.
+    pub(crate) fn retire(&self) -> oneshot::Receiver<()> {
+        let (done, retired) = oneshot::channel();
+        // A driver that has ended leads nothing.
+        let _ = self.events.send(Event::Retire(done));
+        retired
+    }
+
     /// Asks the driver to write everything out and end; waits for a place in the queue.
     pub(crate) fn stop(&self) {
         // A driver that has ended needs no telling.
@@ -155,7 +165,7 @@ impl Port for DriverHandle {
             };
             match event {
                 Event::Order(order) => Box::new(Refused { order: *order, refusal }),
-                Event::Query(_) | Event::Stop => {
+                Event::Query(_) | Event::Retire(_) | Event::Stop => {
                     unreachable!("the queue gives back what was handed in")
                 }
             }

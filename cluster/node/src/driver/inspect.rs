@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use abide_model::effect::Effect;
-use abide_model::id::{InvocationId, ObjectId, PartitionId, PartitionKey};
-use abide_model::table::{Invocations, Table as _};
+use abide_model::id::{InvocationId, ObjectId, PartitionId, PartitionKey, ScheduleId};
+use abide_model::table::{Invocations, Schedules, Table as _};
 use abide_model::view::View as _;
 use abide_storage::{LogStore, StateStore};
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use bytes::Bytes;
 use super::{Driver, Fatal, load};
 use crate::engine::InvocationDetails;
 use crate::inspect::describe;
+use crate::schedule::ScheduleDetails;
 
 /// Watches a driver.
 pub(crate) trait Probe: Send + Sync {
@@ -61,6 +62,13 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     pub(crate) fn invocation(&self, id: InvocationId) -> Result<Option<InvocationDetails>, Fatal> {
         let partition = PartitionId::of(id.partition_key, self.settings.partitions);
         self.read(partition, describe(self.view(partition), id))
+    }
+
+    /// Everything known about a schedule.
+    pub(crate) fn schedule(&self, id: ScheduleId) -> Result<Option<ScheduleDetails>, Fatal> {
+        let partition = PartitionId::of(id.partition_key(), self.settings.partitions);
+        let row = self.read(partition, self.view(partition).get::<Schedules>(&id))?;
+        Ok(row.map(|row| ScheduleDetails { id, row }))
     }
 
     /// Invocations that are not completed, by partition.

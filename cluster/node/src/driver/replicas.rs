@@ -3,8 +3,10 @@
 
 use abide_host::{HostEvent, Refusal};
 use abide_model::id::{NodeId, PartitionId, ReplicaId};
-use abide_partition::{Partition, PartitionSettings};
-use abide_storage::{GENERATIONS, LogBatch, LogPosition, LogReset, LogStore, LogWrite, Overlay, Owner, StateStore, drop_rows};
+use abide_partition::{Input, Partition, PartitionSettings};
+use abide_storage::{
+    GENERATIONS, LogBatch, LogPosition, LogReset, LogStore, LogWrite, Overlay, Owner, StateStore, drop_rows,
+};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -28,7 +30,9 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         for id in groups {
             let recovered = self.log.recover(id.0)?;
             // What a crash left of a snapshot that was being loaded, or of what one has replaced.
-            for generation in [(recovered.generation + 1) % GENERATIONS, (recovered.generation + GENERATIONS - 1) % GENERATIONS] {
+            for generation in
+                [(recovered.generation + 1) % GENERATIONS, (recovered.generation + GENERATIONS - 1) % GENERATIONS]
+            {
                 while drop_rows(&*self.state, id.0, generation, SWEEP_ROWS)? {}
             }
             let replica = match recovered.owner {
@@ -146,10 +150,36 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         Ok(())
     }
 
+    /// Hands leaderships over while the node is about to stop, as often as it gets them.
+    pub(super) fn retire(&mut self) -> Result<(), Fatal> {
+        let Some(done) = self.retiring.take() else { return Ok(()) };
+        let mut left = false;
+        for id in self.hosted() {
+            let partition = &self.slots[&id].partition;
+            if partition.leading().is_none() {
+                continue;
+            }
+            let stats = partition.stats();
+            let voters = &stats.members.voters;
+            let heirs = stats.progress.iter().filter(|progress| progress.active && voters.contains(&progress.replica));
+            if let Some(heir) = heirs.max_by_key(|progress| progress.matched).copied() {
+                left = true;
+                self.handle(id, Input::Transfer { replica: heir.replica })?;
+            }
+        }
+        if left && !done.is_closed() {
+            self.retiring = Some(done);
+        } else {
+            let _ = done.send(());
+        }
+        Ok(())
+    }
+
     /// Forgets everything that depended on leading a partition. Who waits is told why.
     fn lose(&mut self, id: PartitionId, refusal: Refusal) {
         let partitions = self.settings.partitions;
-        let of = |invocation: abide_model::id::InvocationId| PartitionId::of(invocation.partition_key, partitions) == id;
+        let of =
+            |invocation: abide_model::id::InvocationId| PartitionId::of(invocation.partition_key, partitions) == id;
         self.waiters.lose(id, partitions, &refusal);
         for held in self.answers.lose(id) {
             match held.what {

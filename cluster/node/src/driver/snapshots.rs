@@ -107,9 +107,11 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     pub(super) fn expire_exports(&mut self) -> Result<(), Fatal> {
         for id in self.hosted() {
             let Some(slot) = self.slots.get_mut(&id) else { continue };
-            let old = slot.exports.offered.as_ref().is_some_and(|(exported, used)| {
-                used.elapsed() > EXPORT_TIME && Arc::strong_count(exported) == 1
-            });
+            let old = slot
+                .exports
+                .offered
+                .as_ref()
+                .is_some_and(|(exported, used)| used.elapsed() > EXPORT_TIME && Arc::strong_count(exported) == 1);
             if old {
                 slot.exports.offered = None;
                 self.handle(id, Input::Withdraw)?;

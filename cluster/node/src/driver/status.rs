@@ -25,7 +25,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         self.next_status = now + STATUS_INTERVAL;
         self.expire_exports()?;
         let replicas = self.slots.iter().map(|(id, slot)| replica_status(*id, slot)).collect();
-        let status = NodeStatus { boot: self.boot, replicas, stopping: self.stopping };
+        let status = NodeStatus { boot: self.boot, replicas, stopping: self.stopping || self.retiring.is_some() };
         for node in self.cluster.wanted().nodes.keys().copied().filter(|node| *node != self.settings.node) {
             self.outgoing.status(node, status.clone());
         }
@@ -39,8 +39,9 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             return Ok(());
         }
         let Some(slot) = self.slots.get(&PartitionId::META) else { return Ok(()) };
-        let wanted = self.read(PartitionId::META, Wanted::read(slot.partition.view()))?;
-        self.cluster.set_wanted(wanted);
+        if let Some(wanted) = self.read(PartitionId::META, Wanted::read(slot.partition.view()))? {
+            self.cluster.set_wanted(wanted);
+        }
         Ok(())
     }
 }
