@@ -50,6 +50,8 @@ pub(crate) struct Group {
     pub(crate) learners: BTreeSet<ReplicaId>,
     /// The voters before, while members are changing.
     pub(crate) outgoing: BTreeSet<ReplicaId>,
+    /// Whether the second step of the change follows in the next round.
+    half: bool,
     pub(crate) matched: BTreeMap<ReplicaId, u64>,
     pub(crate) last: u64,
 }
@@ -233,7 +235,11 @@ impl World {
                 let matched = group.matched.entry(*replica).or_default();
                 *matched = matched.saturating_add(ENTRIES_PER_ROUND).min(group.last);
             }
-            group.outgoing.clear();
+            // Plans see the change between its steps.
+            group.half = !group.half && !group.outgoing.is_empty();
+            if !group.half {
+                group.outgoing.clear();
+            }
         }
         self.groups = groups;
     }

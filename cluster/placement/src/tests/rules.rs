@@ -80,6 +80,25 @@ fn nothing_is_done_to_a_group_without_a_leader_or_in_between() {
     assert!(!is_empty(&world.wanted(), &world.seen(), NodeId(4)));
 }
 
+/// The leader does not know yet that nothing can be decided.
+#[test]
+fn nothing_is_done_to_a_group_without_a_majority() {
+    let mut world = World::settled(1, 4);
+    world.set("replication_factor", 1);
+    world.round();
+    assert_eq!(world.row(P0).replicas.len(), 1);
+    let leader = world.group(0).leader.unwrap();
+    for replica in world.group(0).voters.clone() {
+        if replica != leader {
+            world.kill(replica.node.0);
+        }
+    }
+    world.groups.retain(|partition, _| *partition == P0);
+    assert_eq!(world.plan(), []);
+    (1..=4).for_each(|node| world.revive(node));
+    assert!(matches!(world.plan()[..], [Action::ChangeMembers { partition: P0, .. }]));
+}
+
 #[test]
 fn a_leader_that_is_to_go_hands_over_first() {
     let mut world = World::settled(1, 4);
