@@ -117,14 +117,9 @@ impl Cluster {
         self.0.node
     }
 
-    /// All groups: the partitions, and meta.
-    pub(crate) fn groups(&self) -> impl Iterator<Item = PartitionId> + use<> {
-        (0..self.0.partitions).map(PartitionId).chain([PartitionId::META])
-    }
-
-    /// Whether this node is the only one.
+    /// Whether this node is the only one, as far as it knows. One that knows nothing yet has joined others.
     pub(crate) fn is_alone(&self) -> bool {
-        self.wanted().nodes.len() <= 1
+        self.wanted().nodes.keys().eq([&self.0.node])
     }
 
     pub(crate) fn route(&self, partition: PartitionId) -> Route {

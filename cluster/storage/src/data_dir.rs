@@ -19,7 +19,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{PARTITIONS_MAX, files};
+use abide_model::limits::PARTITIONS_MAX;
+
+use crate::files;
 
 /// Newest format of a data directory that this build reads, and the one it writes.
 pub const IDENTITY_FORMAT: u32 = 1;

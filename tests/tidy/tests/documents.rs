@@ -91,7 +91,7 @@ fn the_pure_crates_share_their_bans() {
     for word in ["HashMap", "HashSet", "Instant", "SystemTime", "thread::spawn"] {
         assert!(machine.contains(word), "actors/machine/clippy.toml does not ban {word}");
     }
-    for pure in ["actors/model", "actors/schedule", "cluster/partition"] {
+    for pure in ["actors/model", "actors/schedule", "cluster/partition", "cluster/placement"] {
         assert_eq!(read(&format!("{pure}/clippy.toml")), machine, "{pure}/clippy.toml");
     }
 }

@@ -50,11 +50,6 @@ impl Outgoing {
         }
     }
 
-    /// A change of a group that another node leads.
-    pub(super) fn wish(&mut self, to: NodeId, wish: Wish) {
-        self.frames.entry(to).or_default().wishes.push(wish);
-    }
-
     pub(super) fn status(&mut self, to: NodeId, status: NodeStatus) {
         self.frames.entry(to).or_default().status = Some(status);
     }
