@@ -81,6 +81,7 @@ fn replay(world: &mut World) -> Check {
             start: LogPosition::default(),
             hard_state: HardState { term: last.term, vote: 1, commit: last.index },
             entries,
+            generation: 0,
         };
         let settings = PartitionSettings::single(PartitionId(p), world.config.partitions);
         let overlay = Overlay::new(p, Arc::new(SimState { disk: MemState::new(), canary: None }));

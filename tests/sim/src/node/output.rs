@@ -53,6 +53,11 @@ impl World {
                 node.slots[p].entries_since_checkpoint += 1;
                 self.checkpoint_if_due(node, p);
             }
+            Output::Following { term, leader } => {
+                self.trace.line(format_args!("p{p} follows {leader:?} in term {term}"));
+            }
+            // Of groups of several replicas.
+            other => return Err(Violation { invariant: Invariant::Stopped, text: format!("p{p}: {other:?}") }),
         }
         Ok(())
     }
