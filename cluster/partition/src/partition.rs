@@ -22,7 +22,7 @@ use crate::guard::{self, Dropped, Receiver};
 use crate::raft_log::{self, RaftLog};
 use crate::recent::{Recent, RecentResults};
 use crate::shipping::Shipping;
-use crate::wire::Message;
+use crate::wire::{self, Message};
 use crate::{Input, Output, PartitionError, PartitionSettings, Progress, Stats, recover};
 use reads::Reads;
 
@@ -493,7 +493,9 @@ impl<S: StateStore> Partition<S> {
     }
 
     fn send(&mut self, messages: Vec<raft::eraftpb::Message>) {
-        for message in messages {
+        for mut message in messages {
+            let log = &self.raft.raft.raft_log;
+            wire::straighten(&mut message, |index| log.term(index).ok());
             let Some(message) = Message::from_raft(message) else { continue };
             let message = Box::new(message);
             let output = if message.snapshot.is_some() { Output::SendSnapshot(message) } else { Output::Send(message) };
