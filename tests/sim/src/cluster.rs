@@ -222,17 +222,16 @@ impl World {
         Ok(())
     }
 
-    /// At most a minority of a group may lose what it promised, and its others have to be there (the fault atlas).
+    /// At most a minority of a group may lose what it promised, and its others have to be there: no other change is under
+    /// way (the fault atlas).
     fn may_be_wiped(&self, number: usize) -> bool {
         if self.config.canary == Some(Canary::AmnesiacVote) && self.counts.wipes > 0 {
             return false;
         }
         let mut hosts = self.machines[number].replicas.keys();
         let healthy = |p: &u32| {
-            let members = &self.cluster.groups[*p as usize].members.1;
-            let there = |id: &u64| self.machines[machine_of(*id)].replicas.get(p) == Some(id);
-            let member = members.voters.iter().any(|id| machine_of(*id) == number);
-            !members.is_joint() && members.voters.iter().all(there) && (members.voters.len() >= VOTERS || !member)
+            let wanted = &self.cluster.groups[*p as usize].wanted;
+            self.is_stable(*p) && (wanted.len() >= VOTERS || !wanted.contains(&number))
         };
         self.machines[number].process.is_some() && hosts.all(healthy)
     }

@@ -115,7 +115,7 @@ pub(crate) enum Said {
     /// It ended like this.
     Completed(Box<Outcome>, Box<Target>),
     /// The answer to an order, or to a request that was refused.
-    Answered(Answer),
+    Answered,
     /// There is no such invocation.
     NotFound,
     /// The state of an object, and the index as of which it is that.
@@ -350,7 +350,7 @@ impl World {
     /// The machine answered an order or refused a request.
     pub(crate) fn serve_answered(&mut self, node: &mut Node, p: u32, number: u64, answer: &Answer) -> Check {
         match node.slots.get_mut(&p).and_then(|slot| slot.serving.remove(&number)) {
-            Some(it) => self.reply(node, it.origin, number, it.copy, p, Said::Answered(answer.clone())),
+            Some(it) => self.reply(node, it.origin, number, it.copy, p, Said::Answered),
             None => {
                 self.answered(number, answer);
                 Ok(())

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::ingress::{Errand, Reply};
 use crate::violation::Check;
-use crate::world::{Event, World};
+use crate::world::{Event, HELD_MS, World};
 
 /// Longest backlog of a link, in ms: what comes on top is lost.
 const BACKLOG_MAX: u64 = 2_000;
@@ -146,8 +146,9 @@ impl World {
             self.counts.lost += 1;
             return Ok(());
         }
+        // A process that goes on finds everything in its sockets.
         if let Some(until) = self.machines[to].paused {
-            let delay = until.saturating_sub(self.time()).max(1);
+            let delay = until.saturating_sub(self.time()).clamp(1, HELD_MS);
             self.after(delay, Event::Arrives(Box::new(Packet { from, boot, to, body })));
             return Ok(());
         }

@@ -32,6 +32,9 @@ const LATE_MAX: u64 = 1_000;
 /// Latest time at which the faults stop, in ms.
 const STORM_MAX: u64 = 60_000;
 
+/// How often it is looked whether a stopped process goes on, in ms.
+pub(crate) const HELD_MS: u64 = 250;
+
 /// Something that happens at a point in time.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -299,7 +302,8 @@ impl World {
 
     fn dispatch(&mut self, event: Event) -> Check {
         match event {
-            Event::Boot(number) => self.boot(number),
+            Event::Boot(number) if self.machines[number].process.is_none() => self.boot(number),
+            Event::Boot(_) => Ok(()),
             Event::Process(number, epoch, step) => self.process(number, epoch, step),
             Event::Arrives(packet) => self.arrives(*packet),
             Event::Weather => {
@@ -325,7 +329,8 @@ impl World {
         }
         if let Some(until) = machine.paused {
             if self.time < until {
-                self.after(until - self.time, Event::Process(number, epoch, step));
+                // It may be let go on earlier.
+                self.after((until - self.time).min(HELD_MS), Event::Process(number, epoch, step));
                 return Ok(());
             }
             machine.paused = None;
@@ -394,6 +399,10 @@ impl World {
         self.net.heal();
         for machine in &mut self.machines {
             machine.paused = machine.paused.map(|_| self.time);
+        }
+        let down = (0..self.machines.len()).filter(|number| self.machines[*number].process.is_none());
+        for number in down.collect::<Vec<_>>() {
+            self.after(500, Event::Boot(number));
         }
         self.after(100, Event::Operators);
     }

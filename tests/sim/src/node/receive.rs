@@ -45,6 +45,19 @@ impl World {
         self.overhear(p, node.epoch, &message)?;
         let to = machine_of(message.to);
         self.trace.fold(&[u64::from(p), message.from, message.to, message.kind as u64, message.term, message.index]);
+        if self.trace.is_verbose() {
+            let (kind, entries, reject) = (message.kind(), message.entries.len(), message.reject);
+            self.trace.note(format_args!(
+                "  p{p} {:x}->{:x} {kind:?} t{} i{}/{} +{entries} c{} reject {reject}/{}",
+                message.from,
+                message.to,
+                message.term,
+                message.index,
+                message.log_term,
+                message.commit,
+                message.reject_hint
+            ));
+        }
         let gone = self.machines.get(to).is_none_or(|machine| machine.process.is_none());
         if gone && self.rng.net.chance(5_000) {
             let now = Millis(self.wall(node.number));
