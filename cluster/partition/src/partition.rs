@@ -22,7 +22,7 @@ use crate::guard::{self, Dropped, Receiver};
 use crate::raft_log::{self, RaftLog};
 use crate::recent::{Recent, RecentResults};
 use crate::shipping::Shipping;
-use crate::wire::Message;
+use crate::wire::{self, Message};
 use crate::{Input, Output, PartitionError, PartitionSettings, Progress, Stats, recover};
 use reads::Reads;
 
@@ -393,7 +393,7 @@ impl<S: StateStore> Partition<S> {
     fn step(&mut self, message: Message) {
         let log = &self.raft.raft.raft_log;
         let receiver = Receiver { replica: self.settings.replica, last: log.last_index(), committed: log.committed };
-        let sound = guard::check(&message, receiver, |index| log.term(index).ok());
+        let sound = guard::check(&message, receiver, |index| term_at(log, index));
         let message = sound.and_then(|()| message.into_raft().ok_or(Dropped::Kind));
         match message {
             Ok(message) => drop(self.raft.step(message)),
@@ -505,7 +505,9 @@ impl<S: StateStore> Partition<S> {
     }
 
     fn send(&mut self, messages: Vec<raft::eraftpb::Message>) {
-        for message in messages {
+        for mut message in messages {
+            let log = &self.raft.raft.raft_log;
+            wire::straighten(&mut message, |index| if index == 0 { Some(0) } else { term_at(log, index) });
             let Some(message) = Message::from_raft(message) else { continue };
             let message = Box::new(message);
             let output = if message.snapshot.is_some() { Output::SendSnapshot(message) } else { Output::Send(message) };
@@ -646,6 +648,11 @@ impl<S: StateStore> Partition<S> {
     fn start_of_log(&self) -> LogPosition {
         self.raft.store().start()
     }
+}
+
+/// The term of an entry of the log. The library says 0 of those that it does not have any more.
+fn term_at(log: &raft::RaftLog<RaftLog>, index: u64) -> Option<u64> {
+    log.term(index).ok().filter(|term| *term > 0)
 }
 
 #[cfg(test)]
