@@ -142,7 +142,8 @@ impl Sent {
             request = request.header(name, value);
         }
         let request = request.body(Full::new(self.body)).unwrap();
-        let lost = |error: &dyn std::error::Error, connected| Lost { url: url.clone(), reason: detail(error), connected };
+        let lost =
+            |error: &dyn std::error::Error, connected| Lost { url: url.clone(), reason: detail(error), connected };
         let exchange = async {
             let answer = self.http.client.request(request).await.map_err(|error| lost(&error, !error.is_connect()))?;
             let (head, body) = answer.into_parts();

@@ -7,8 +7,10 @@
 
 pub mod cli;
 pub mod files;
+pub mod history;
 pub mod http;
 pub mod ledger;
+pub mod linear;
 pub mod look;
 pub mod program;
 pub mod random;
