@@ -59,6 +59,8 @@ pub enum Outcome {
     Done(Value),
     /// Definitely without effect.
     Refused(String),
+    /// Asked for until patience ended, and never accepted: without effect too.
+    NotAccepted(String),
     /// It may have had its effect, or may have it later, or never.
     Unknown(String),
 }
@@ -240,7 +242,7 @@ impl History {
             let latency = Duration::from_micros(operation.ended - operation.invoked);
             measure.latency_max = measure.latency_max.max(latency);
             match operation.outcome {
-                Outcome::Unknown(_) => measure.given_up += 1,
+                Outcome::Unknown(_) | Outcome::NotAccepted(_) => measure.given_up += 1,
                 Outcome::Done(_) | Outcome::Refused(_) if operation.ended <= to => completions.push(operation.ended),
                 Outcome::Done(_) | Outcome::Refused(_) => {}
             }

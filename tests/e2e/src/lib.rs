@@ -11,9 +11,11 @@ pub mod history;
 pub mod http;
 pub mod ledger;
 pub mod linear;
+pub mod load;
 pub mod look;
 pub mod program;
 pub mod random;
+pub mod verdict;
 pub mod wait;
 
 use std::io::Write as _;
