@@ -3,7 +3,7 @@
 # again at any time. Needs root, or sudo without a password.
 set -euo pipefail
 
-packages=(prometheus curl)
+packages=(prometheus curl iproute2 iptables)
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo --non-interactive "$@"; fi

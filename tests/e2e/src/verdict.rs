@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::history::{Action, History, Micros, Operation, Outcome};
 use crate::http::Http;
 use crate::linear::{self, Call, Found, Kind, Step, Versioned};
-use crate::load::OPENING;
+use crate::load::{Load, OPENING};
 use crate::{ledger, wait};
 
 /// What the objects say in the end.
@@ -206,6 +206,18 @@ async fn ask<T: DeserializeOwned>(http: &Http, path: &str) -> T {
     .await
 }
 
+/// Ends a load and compares the witnesses.
+///
+/// # Panics
+/// As [`Load::stop`] and [`finals`].
+pub async fn conclude(load: Load, http: &Http, ledger: &Path) -> (History, Verdict) {
+    let accounts = load.accounts();
+    let history = load.stop().await;
+    let finals = finals(http, &history, &accounts).await;
+    let verdict = judge(&history, &finals, &Lines::read(ledger));
+    (history, verdict)
+}
+
 /// Compares the witnesses.
 #[must_use]
 pub fn judge(history: &History, finals: &Finals, lines: &Lines) -> Verdict {
@@ -226,19 +238,24 @@ pub fn judge(history: &History, finals: &Finals, lines: &Lines) -> Verdict {
     for (key, whole) in &finals.registers {
         register(&mut verdict, key, objects.get(key.as_str()).map_or(&[], Vec::as_slice), whole, end);
     }
+    let mut executed: BTreeMap<&str, usize> = BTreeMap::new();
+    for line in &lines.appends {
+        *executed.entry(line.split(' ').next().unwrap_or_default()).or_default() += 1;
+    }
     let appended: BTreeSet<&str> = lines.appends.iter().map(String::as_str).collect();
     for (key, entries) in &finals.ledgers {
         let operations = objects.get(key.as_str()).map_or(&[][..], Vec::as_slice);
         entries_of(&mut verdict, key, operations, entries, &appended);
-        let executed = lines.appends.iter().filter(|line| line.split(' ').next() == Some(key)).count();
-        verdict.executed_again += executed.saturating_sub(entries.len());
+        verdict.executed_again += executed.get(key.as_str()).copied().unwrap_or(0_usize).saturating_sub(entries.len());
     }
     let stepped: BTreeSet<&str> = lines.steps.iter().map(String::as_str).collect();
     for (key, runs) in &finals.journals {
         runs_of(&mut verdict, key, objects.get(key.as_str()).map_or(&[], Vec::as_slice), runs, &stepped);
     }
     let recorded: usize = finals.journals.values().map(Vec::len).sum();
-    verdict.executed_again += lines.steps.len().saturating_sub(2 * recorded);
+    let numbers: BTreeSet<String> = history.operations.iter().map(|op| op.number.to_string()).collect();
+    let of_history = |line: &&String| line.split(' ').next().is_some_and(|number| numbers.contains(number));
+    verdict.executed_again += lines.steps.iter().filter(of_history).count().saturating_sub(2 * recorded);
     bank(&mut verdict, history, finals);
     verdict
 }
