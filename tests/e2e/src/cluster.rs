@@ -93,6 +93,7 @@ pub struct Partition {
     /// The node that leads it, when one is known.
     pub leader: Option<String>,
     /// Who votes and who only listens.
+    #[serde(default)]
     pub members: Members,
     /// How far the replicas are, as far as the asked node knows.
     #[serde(default)]
