@@ -32,6 +32,8 @@ impl Growing {
         let entry = |index| LogEntry { index, term: 1, kind: EntryKind::Normal, data: self.data.clone() };
         let write = |partition| LogWrite {
             partition,
+            reset: None,
+            owner: None,
             entries: (first..=self.last).map(entry).collect(),
             hard_state: Some(HardState { term: 1, vote: 1, commit: first - 1 }),
             trim_below,

@@ -82,6 +82,17 @@ pub enum HostEvent {
     },
     /// An [`crate::port::Order::Answer`] could not be given, as its activation is void: run the request again.
     Again(Box<DirectCall>),
+    /// The node does not lead this partition (any more): everything of it in memory is void, and its next leader has
+    /// what was accepted.
+    Lost {
+        /// Which one.
+        partition: PartitionId,
+    },
+    /// The answer to [`crate::port::Order::Activate`] when the node does not lead the object's partition.
+    NotLeading {
+        /// Which object.
+        object: ObjectId,
+    },
     /// Stop starting new work: the node is shutting down.
     Drain,
 }

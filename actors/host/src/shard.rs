@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use abide_model::command::{Access, AttemptFailed, Body, Form, Target};
 use abide_model::effect::Work;
-use abide_model::id::ObjectId;
+use abide_model::id::{ObjectId, PartitionId};
 use abide_model::protocol::Failure;
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, StreamHandler};
 use bytes::Bytes;
@@ -142,11 +142,23 @@ impl<P: Port> Shard<P> {
             }
             HostEvent::StateChanged { object } => self.tell_active(&object, Input::StateChanged),
             HostEvent::Again(call) => self.call(call),
+            HostEvent::Lost { partition } => self.lost(partition),
+            HostEvent::NotLeading { object } => self.tell_active(&object, Input::Lost),
             HostEvent::Drain => {
                 self.env.draining.set(true);
                 for object in self.objects.values().flat_map(HashMap::values) {
                     object.tell(Input::Tick);
                 }
+            }
+        }
+    }
+
+    /// Another node leads the partition: nothing of it in memory counts.
+    fn lost(&self, partition: PartitionId) {
+        self.flows.abort_where(|id| PartitionId::of(id.partition_key, self.env.settings.partitions) == partition);
+        for objects in self.objects.values() {
+            for (_, object) in objects.iter().filter(|(key, _)| self.env.partition_of(key) == partition) {
+                object.tell(Input::Lost);
             }
         }
     }

@@ -54,6 +54,9 @@ impl fmt::Display for Millis {
 pub struct PartitionId(pub u32);
 
 impl PartitionId {
+    /// The group that keeps what the cluster knows of itself: nodes, members of partitions, settings. Printed as `meta`.
+    pub const META: Self = Self(1023);
+
     /// The partition that owns `key` when the space is cut into `count` equal ranges.
     #[must_use]
     pub fn of(key: PartitionKey, count: u32) -> Self {
@@ -64,7 +67,7 @@ impl PartitionId {
 
 impl fmt::Display for PartitionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "p{}", self.0)
+        if *self == Self::META { f.write_str("meta") } else { write!(f, "p{}", self.0) }
     }
 }
 
@@ -72,10 +75,73 @@ impl FromStr for PartitionId {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "meta" {
+            return Ok(Self::META);
+        }
         text.strip_prefix('p')
             .and_then(|digits| digits.parse().ok())
             .map(Self)
             .ok_or_else(|| ParseIdError::new(text, "a partition id (`p` and a number)"))
+    }
+}
+
+/// A node of the cluster: one data directory. Given out once, never again. Printed as `n3`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u32);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{}", self.0)
+    }
+}
+
+impl FromStr for NodeId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.strip_prefix('n')
+            .and_then(|digits| digits.parse().ok())
+            .map(Self)
+            .ok_or_else(|| ParseIdError::new(text, "a node id (`n` and a number)"))
+    }
+}
+
+/// A replica of a partition: which node, and the how manieth on that node. What was removed from a node comes back under
+/// another number, so that votes of the one are never taken for those of the other (rule P9). Printed as `n3`, from the
+/// second on as `n3.1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplicaId {
+    /// Where it is.
+    pub node: NodeId,
+    /// How many replicas of the partition were on that node before.
+    pub incarnation: u32,
+}
+
+impl ReplicaId {
+    /// The first replica of a partition on `node`.
+    #[must_use]
+    pub fn first(node: NodeId) -> Self {
+        Self { node, incarnation: 0 }
+    }
+
+    /// The number by which the consensus library knows it; 0 is nobody's.
+    #[must_use]
+    pub fn to_u64(self) -> u64 {
+        (u64::from(self.incarnation) << 32) | u64::from(self.node.0)
+    }
+
+    /// The inverse of [`ReplicaId::to_u64`].
+    #[must_use]
+    pub fn from_u64(number: u64) -> Self {
+        let low = |number: u64| u32::try_from(number & u64::from(u32::MAX)).expect("32 bits are left");
+        Self { node: NodeId(low(number)), incarnation: low(number >> 32) }
+    }
+}
+
+impl fmt::Display for ReplicaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.node)?;
+        if self.incarnation > 0 { write!(f, ".{}", self.incarnation) } else { Ok(()) }
     }
 }
 
@@ -339,6 +405,16 @@ fn sha_128(text: &str) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn replicas_have_a_number_and_a_printed_form() {
+        let second = ReplicaId { node: NodeId(3), incarnation: 2 };
+        assert_eq!((ReplicaId::first(NodeId(1)).to_u64(), second.to_u64()), (1, (2 << 32) | 3));
+        assert_eq!(ReplicaId::from_u64(second.to_u64()), second);
+        assert_eq!((ReplicaId::first(NodeId(1)).to_string(), second.to_string()), ("n1".into(), "n3.2".into()));
+        assert_eq!(("n7".parse(), "7".parse::<NodeId>().is_err()), (Ok(NodeId(7)), true));
+        assert_eq!((PartitionId::META.to_string(), "meta".parse()), ("meta".into(), Ok(PartitionId::META)));
+    }
     use proptest::prelude::*;
 
     fn invocation(key: u64, unique: u128) -> InvocationId {

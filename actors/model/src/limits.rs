@@ -22,6 +22,12 @@ pub const SENDS_PER_TURN_MAX: usize = 1_000;
 pub const COMMANDS_PER_ENTRY_MAX: usize = 512;
 /// An entry is closed once its commands reach this many bytes.
 pub const ENTRY_BYTES_SOFT_MAX: usize = 128 << 10;
+/// Most bytes of entries that one message to a follower carries, unless a single entry is larger.
+pub const RAFT_MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// Most results of plain calls that a replica remembers, for requests that are repeated after a failover.
+pub const RECENT_RESULTS_MAX: usize = 65_536;
+/// Most bytes of these results.
+pub const RECENT_RESULT_BYTES_MAX: usize = 8 << 20;
 /// Most timers that one command fires; more due ones follow in further commands.
 pub const TIMERS_PER_COMMAND_MAX: usize = 256;
 /// Most outbox messages that travel in one delivery.
@@ -60,6 +66,14 @@ pub const SCHEDULE_PERIOD_MS_MIN: u64 = 1_000;
 pub const SCHEDULE_INPUT_BYTES_MAX: usize = 64 << 10;
 /// Most bytes of a schedule's last fault that are kept for display.
 pub const SCHEDULE_FAULT_BYTES_MAX: usize = 512;
+/// Most partitions of a cluster: the number behind them is that of [`crate::id::PartitionId::META`].
+pub const PARTITIONS_MAX: u32 = 1023;
+/// Most nodes of a cluster, those that are gone not counted: each has a replica of meta.
+pub const NODES_MAX: usize = 256;
+/// Longest peer, ingress or admin address of a node, in bytes.
+pub const ADDRESS_BYTES_MAX: usize = 256;
+/// Longest zone, build text, cluster id or id of a data directory, in bytes.
+pub const NODE_TEXT_BYTES_MAX: usize = 128;
 /// Most bytes of a failure message that are kept.
 pub const FAILURE_MESSAGE_BYTES_MAX: usize = 16 << 10;
 
@@ -67,3 +81,4 @@ pub const FAILURE_MESSAGE_BYTES_MAX: usize = 16 << 10;
 const _: () = assert!(BODY_BYTES_MAX + HEADER_BYTES_MAX < 16 << 20);
 const _: () = assert!(JOURNAL_ENTRIES_FOR_FLOW < JOURNAL_ENTRIES_MAX);
 const _: () = assert!(KEY_BYTES_MAX + 2 * NAME_BYTES_MAX < 60_000);
+const _: () = assert!(PARTITIONS_MAX == crate::id::PartitionId::META.0);

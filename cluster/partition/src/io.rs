@@ -3,7 +3,10 @@
 use abide_model::command::{Command, Deliver, OutboxAck};
 use abide_model::effect::Effect;
 use abide_model::id::{Millis, PartitionId};
-use abide_storage::LogWrite;
+use abide_storage::{LogEntry, LogWrite};
+
+use crate::guard::Dropped;
+use crate::wire::{Members, Message, SnapshotPoint};
 
 /// Something happened.
 #[derive(Debug)]
@@ -14,18 +17,71 @@ use abide_storage::LogWrite;
 pub enum Input {
     /// Stand for election. Sent once after opening to the only voter of a partition.
     Campaign,
-    /// One tick of the election and heartbeat clock, see [`crate::PartitionSettings::tick_ms`].
+    /// One tick of the election and heartbeat clock.
     Tick,
-    /// A command for the log. Kept until this replica leads.
+    /// A command for the log. Dropped unless this replica leads ([`crate::Partition::leading`]).
     Propose(Command),
     /// The batch of the last [`Output::Persist`] is durable.
     Persisted,
     /// Time has passed: a timer may be due.
     Wake,
-    /// Entries up to and with this index may leave the log: their effects are durable in the state store.
+    /// Entries up to and with this index may leave the log: their effects are durable in the state store. Some stay for
+    /// followers all the same.
     Trim {
         /// The last index to forget.
         through: u64,
+    },
+    /// A message of another replica. Looked at first; what does not pass is told by [`Output::Dropped`].
+    Receive(Box<Message>),
+    /// Messages to a replica are lost: its node is not connected.
+    Unreachable {
+        /// Which one.
+        replica: u64,
+    },
+    /// Names a read that has to be linearizable; answered by [`Output::ReadReady`] when the tables are new enough for
+    /// it, never if leadership changes meanwhile. On a follower the leader is asked. Any number not used before.
+    Read {
+        /// Its name.
+        context: u64,
+    },
+    /// What [`Output::Fetch`] asked for, empty when it is not in the log any more.
+    Fetched {
+        /// Index of the first entry.
+        low: u64,
+        /// The entries.
+        entries: Vec<LogEntry>,
+    },
+    /// The shell holds the state as of this point, and can send it ([`Output::SendSnapshot`]).
+    Offer(SnapshotPoint),
+    /// It does no longer.
+    Withdraw,
+    /// What became of a snapshot that was to be sent.
+    SnapshotSent {
+        /// To whom.
+        replica: u64,
+        /// Whether it arrived.
+        arrived: bool,
+    },
+    /// A snapshot of another replica, its rows loaded and synced in a generation of the state store that nobody reads.
+    /// Answered by [`Output::Restored`] or [`Output::Discard`].
+    Restore {
+        /// The message that came with it.
+        message: Box<Message>,
+        /// Where its rows are.
+        generation: u8,
+    },
+    /// Bring the members closer to these; the leader takes one step, others do nothing. Ask again until
+    /// [`Output::MembersChanged`] says that they are.
+    ChangeMembers {
+        /// Who is to decide.
+        voters: Vec<u64>,
+        /// Who is to follow without a vote.
+        learners: Vec<u64>,
+    },
+    /// Hand leadership over; gives up by itself after an election timeout.
+    Transfer {
+        /// To whom.
+        replica: u64,
     },
 }
 
@@ -43,10 +99,35 @@ pub enum Output {
         /// Whether it must be durable before the answer.
         sync: bool,
     },
-    /// Leadership began in this term: everything the shell held for an earlier one is void.
+    /// Send this to the replica it names. May be lost, but not overtake another one on the same way for long.
+    Send(Box<Message>),
+    /// Send the state that was offered at the point in the message, and the message behind it. Tell the outcome with
+    /// [`Input::SnapshotSent`].
+    SendSnapshot(Box<Message>),
+    /// A follower needs the state: take an export of the tables and offer it.
+    SnapshotWanted,
+    /// Read entries `low..high` from the log; answer with [`Input::Fetched`].
+    Fetch {
+        /// First index.
+        low: u64,
+        /// Behind the last index.
+        high: u64,
+        /// Bytes of content, but at least one entry.
+        max_bytes: u64,
+    },
+    /// Leadership began in this term, and the tables are complete: everything the shell held for an earlier one is void,
+    /// and effects follow.
     Leading {
         /// The term.
         term: u64,
+    },
+    /// This replica does not lead (any more). Commands that it took and did not yet apply may or may not come about; what
+    /// waits for them has to ask the next leader.
+    Following {
+        /// The present term.
+        term: u64,
+        /// Who leads, if it is known.
+        leader: Option<u64>,
     },
     /// Carry this out. Comes only while leading, only for entries of the own term.
     Effect(Effect),
@@ -71,15 +152,55 @@ pub enum Output {
         /// How many commands it had.
         commands: usize,
     },
+    /// The tables are new enough for a read.
+    ReadReady {
+        /// Its name.
+        context: u64,
+    },
+    /// The members of the group as of the applied index.
+    MembersChanged(Members),
+    /// This replica does not belong to its group any more: it can be removed.
+    Removed,
+    /// A snapshot was installed: the tables are another generation, and everything read before is old.
+    Restored {
+        /// Applied index now.
+        index: u64,
+        /// The generation whose rows nobody reads any more.
+        discard: u8,
+    },
+    /// A snapshot was of no use: nobody will read its rows.
+    Discard {
+        /// Where they are.
+        generation: u8,
+    },
+    /// A message was not taken.
+    Dropped(Dropped),
+}
+
+/// How far another replica is, as its leader knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Which one.
+    pub replica: u64,
+    /// Last index it has acknowledged.
+    pub matched: u64,
+    /// Whether it said anything of late.
+    pub active: bool,
+    /// Whether it is being sent a snapshot.
+    pub snapshot: bool,
 }
 
 /// Figures of a partition for metrics and operators.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Current term.
     pub term: u64,
-    /// Whether this replica leads.
+    /// Whether this replica leads, with complete tables.
     pub leading: bool,
+    /// Who leads, if it is known.
+    pub leader: Option<u64>,
+    /// First index in the log.
+    pub first: u64,
     /// Last index in the log.
     pub last: u64,
     /// Last committed index.
@@ -98,4 +219,8 @@ pub struct Stats {
     pub pending: usize,
     /// Messages shipped and not yet acknowledged.
     pub unacknowledged: u64,
+    /// Members as of `applied`.
+    pub members: Members,
+    /// The others, while leading.
+    pub progress: Vec<Progress>,
 }

@@ -12,14 +12,20 @@
 //! A leader proposes what waits as one entry; what arrives while that entry is being made durable is the next one.
 
 mod failure;
+mod guard;
 mod io;
 mod partition;
 mod raft_log;
+mod recent;
 mod recover;
 mod settings;
 mod shipping;
+mod wire;
 
 pub use failure::PartitionError;
-pub use io::{Input, Output, Stats};
+pub use guard::Dropped;
+pub use io::{Input, Output, Progress, Stats};
 pub use partition::Partition;
+pub use recent::Recent;
 pub use settings::PartitionSettings;
+pub use wire::{Kind, Members, Message, SnapshotPoint, WireEntry};

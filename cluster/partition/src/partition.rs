@@ -1,25 +1,33 @@
 //! The replica.
 
+mod apply;
+mod members;
+mod reads;
+mod snapshot;
+
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
 
 use abide_machine::Machine;
 use abide_model::codec;
 use abide_model::command::{Body, Command, Entry as CommandEntry, FireTimers, LeaderStart};
-use abide_model::effect::Effect;
-use abide_model::id::{Millis, PartitionId};
+use abide_model::id::{InvocationId, Millis};
 use abide_model::limits::{COMMANDS_PER_ENTRY_MAX, ENTRY_BYTES_SOFT_MAX};
-use abide_model::table::{Applied, AppliedRow, Outbox, Table};
-use abide_model::view::{View, Write, WriteOp};
-use abide_storage::{Checkpoint, LogWrite, Overlay, RecoveredLog, StateStore};
+use abide_model::table::{Applied, AppliedRow};
+use abide_model::view::View;
+use abide_storage::{Checkpoint, LogPosition, LogWrite, Overlay, Owner, RecoveredLog, StateStore};
 use prost::Message as _;
-use raft::eraftpb::{ConfState, Entry};
 use raft::{RawNode, Ready, StateRole};
-use xxhash_rust::xxh3::Xxh3;
 
+use crate::guard::{self, Dropped, Receiver};
 use crate::raft_log::{self, RaftLog};
+use crate::recent::{Recent, RecentResults};
 use crate::shipping::Shipping;
-use crate::{Input, Output, PartitionError, PartitionSettings, Stats, recover};
+use crate::wire::Message;
+use crate::{Input, Output, PartitionError, PartitionSettings, Progress, Stats, recover};
+use reads::Reads;
+
+/// Most inputs that wait while a write is under way; further messages are dropped, which their senders repair.
+const WAITING_MAX: usize = 4096;
 
 /// One replica of a partition. See the crate's documentation for how it is driven.
 pub struct Partition<S> {
@@ -27,15 +35,28 @@ pub struct Partition<S> {
     raft: RawNode<RaftLog>,
     machine: Machine,
     overlay: Overlay<S>,
+    generation: u8,
+    /// This replica, until its log says so.
+    unowned: Option<u64>,
     applied: AppliedRow,
     /// Exists exactly while this replica leads.
     leadership: Option<Leadership>,
+    /// Who leads, as far as was told.
+    leader: Option<u64>,
+    /// What the library may not hear before the write under way is durable.
+    waiting: VecDeque<Input>,
     pending: VecDeque<Command>,
     /// Own proposals that are not applied yet, by index, so that they need not be decoded again.
     proposed: VecDeque<(u64, CommandEntry)>,
     in_flight: Option<InFlight>,
     trim_through: Option<u64>,
     shipping: Shipping,
+    reads: Reads,
+    /// Absent in a group of one: there nobody takes over.
+    recent: Option<RecentResults>,
+    hashes: VecDeque<(u64, u64)>,
+    /// Where the rows of the snapshot are that the library is about to install.
+    restoring: Option<u8>,
     outputs: VecDeque<Output>,
     /// Commands that were ever given to this leadership, and how many of them are applied.
     queued: u64,
@@ -47,6 +68,8 @@ pub struct Partition<S> {
 enum InFlight {
     /// Of this Ready, which goes on when the write is durable (rule P1).
     Ready(Box<Ready>),
+    /// Of this Ready, which installs a snapshot whose rows are in a generation.
+    Snapshot { ready: Box<Ready>, generation: u8 },
     /// Of a trim alone.
     Trim,
 }
@@ -55,12 +78,14 @@ enum InFlight {
 #[derive(Debug)]
 struct Leadership {
     term: u64,
+    /// Whether its first command is applied: the tables hold everything that any earlier leader committed.
+    started: bool,
     /// Earliest timer that is not being fired yet.
     next_timer: Option<Millis>,
 }
 
 impl<S: StateStore> Partition<S> {
-    /// Opens the replica from what the log and the state store hold.
+    /// Opens the replica from what the log and the state store hold. `overlay` is that of the log's generation.
     ///
     /// # Errors
     /// [`PartitionError`] when the two do not fit together; nothing was changed.
@@ -71,30 +96,42 @@ impl<S: StateStore> Partition<S> {
             .map_err(|source| PartitionError::State { partition, source })?
             .unwrap_or_else(|| AppliedRow { voters: settings.bootstrap_voters.clone(), ..AppliedRow::default() });
         let hard_state = recover::clamp(partition, &log, &applied)?;
-        let conf_state = ConfState::from((applied.voters.clone(), applied.learners.clone()));
+        let conf_state = members::of(&applied).to_raft();
         let log_time = applied.log_time;
         let config = settings.raft(applied.index);
+        let generation = log.generation;
+        let unowned = log.owner.is_none_or(|owner| owner.removed).then_some(settings.replica);
         let raft_log = RaftLog::new(log, hard_state, conf_state);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let raft = RawNode::new(&config, raft_log, &logger)
             .map_err(|error| PartitionError::Consensus { partition, reason: error.to_string() })?;
-        Ok(Self {
+        let mut opened = Self {
             machine: Machine::new(partition, settings.partitions, &applied),
             settings,
             raft,
             overlay,
+            generation,
+            unowned,
             applied,
             leadership: None,
+            leader: None,
+            waiting: VecDeque::new(),
             pending: VecDeque::new(),
             proposed: VecDeque::new(),
             in_flight: None,
             trim_through: None,
             shipping: Shipping::default(),
+            reads: Reads::default(),
+            recent: None,
+            hashes: VecDeque::new(),
+            restoring: None,
             outputs: VecDeque::new(),
             queued: 0,
             applied_commands: 0,
             now: Millis(log_time),
-        })
+        };
+        opened.remember_results();
+        Ok(opened)
     }
 
     /// Takes note of something that happened at `now`, the shell's clock.
@@ -104,21 +141,29 @@ impl<S: StateStore> Partition<S> {
     pub fn handle(&mut self, input: Input, now: Millis) -> Result<(), PartitionError> {
         self.now = self.now.max(now);
         match input {
-            Input::Campaign => self.raft.campaign().map_err(|error| self.consensus(&error))?,
-            Input::Tick => {
-                self.raft.tick();
-                self.ship_again()?;
-            }
             Input::Propose(command) => {
-                self.pending.push_back(command);
-                self.queued += 1;
-                return Ok(());
+                if self.leadership.is_some() {
+                    self.pending.push_back(command);
+                    self.queued += 1;
+                }
             }
             Input::Persisted => self.persisted()?,
             Input::Wake => {}
             Input::Trim { through } => self.trim_through = self.trim_through.max(Some(through)),
+            Input::Offer(point) => self.raft.mut_store().offer(Some(point)),
+            Input::Withdraw => self.raft.mut_store().offer(None),
+            Input::Receive(message) => self.receive(message),
+            other => self.waiting.push_back(other),
         }
         Ok(())
+    }
+
+    fn receive(&mut self, message: Box<Message>) {
+        if self.waiting.len() < WAITING_MAX {
+            self.waiting.push_back(Input::Receive(message));
+        } else {
+            self.outputs.push_back(Output::Dropped(Dropped::Full));
+        }
     }
 
     /// The next thing to do, if any. Makes entries of what waits, unless a write is under way.
@@ -167,10 +212,60 @@ impl<S: StateStore> Partition<S> {
         &self.overlay
     }
 
-    /// The term in which this replica leads.
+    /// The term in which this replica leads, once its tables are complete ([`Output::Leading`]).
     #[must_use]
     pub fn leading(&self) -> Option<u64> {
-        self.leadership.as_ref().map(|leadership| leadership.term)
+        self.leadership.as_ref().filter(|leadership| leadership.started).map(|leadership| leadership.term)
+    }
+
+    /// Who leads, as far as this replica knows.
+    #[must_use]
+    pub fn leader(&self) -> Option<u64> {
+        self.leader
+    }
+
+    /// This replica.
+    #[must_use]
+    pub fn replica(&self) -> u64 {
+        self.settings.replica
+    }
+
+    /// Index up to which the tables are.
+    #[must_use]
+    pub fn applied_index(&self) -> u64 {
+        self.applied.index
+    }
+
+    /// Which generation of rows the tables are.
+    #[must_use]
+    pub fn generation(&self) -> u8 {
+        self.generation
+    }
+
+    /// Whether no election could make this replica the leader: it is no voter as far as it knows.
+    #[must_use]
+    pub fn is_voter(&self) -> bool {
+        self.applied.voters.contains(&self.settings.replica)
+    }
+
+    /// Whether this replica is the only one that decides: what it has is what is there.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.applied.voters_outgoing.is_empty() && self.applied.voters == [self.settings.replica]
+    }
+
+    /// What became of a request that was first made when the log was applied at least up to `index`, as far as this
+    /// replica remembers.
+    #[must_use]
+    pub fn recent(&self, id: InvocationId, index: u64) -> Recent {
+        self.recent.as_ref().map_or(Recent::Unknown, |recent| recent.find(id, index))
+    }
+
+    /// The last few points at which replicas can be compared, as index and state hash: those of all replicas of a group
+    /// are equal (invariant I9).
+    #[must_use]
+    pub fn hash_points(&self) -> &VecDeque<(u64, u64)> {
+        &self.hashes
     }
 
     /// Freezes the overlay for a checkpoint: its writes, and the index they reach. `None` while one is under way or when
@@ -188,10 +283,14 @@ impl<S: StateStore> Partition<S> {
     /// Figures for metrics and operators.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let log = &self.raft.raft.raft_log;
+        let raft = &self.raft.raft;
+        let log = &raft.raft_log;
+        let progress = if raft.state == StateRole::Leader { self.progress() } else { Vec::new() };
         Stats {
-            term: self.raft.raft.term,
-            leading: self.leadership.is_some(),
+            term: raft.term,
+            leading: self.leading().is_some(),
+            leader: self.leader,
+            first: self.raft.store().start().index + 1,
             last: log.last_index(),
             committed: log.committed,
             applied: self.applied.index,
@@ -201,13 +300,47 @@ impl<S: StateStore> Partition<S> {
             overlay_bytes: self.overlay.bytes(),
             pending: self.pending.len(),
             unacknowledged: self.shipping.unacknowledged(),
+            members: self.members(),
+            progress,
         }
+    }
+
+    /// Messages shipped to other partitions and not yet acknowledged.
+    #[must_use]
+    pub fn unacknowledged(&self) -> u64 {
+        self.shipping.unacknowledged()
+    }
+
+    /// Log time.
+    #[must_use]
+    pub fn log_time(&self) -> Millis {
+        self.machine.log_time()
+    }
+
+    fn progress(&self) -> Vec<Progress> {
+        let mut all: Vec<Progress> = self
+            .raft
+            .raft
+            .prs()
+            .iter()
+            .filter(|(replica, _)| **replica != self.settings.replica)
+            .map(|(replica, progress)| Progress {
+                replica: *replica,
+                matched: progress.matched,
+                active: progress.recent_active,
+                snapshot: progress.state == raft::ProgressState::Snapshot,
+            })
+            .collect();
+        all.sort_unstable_by_key(|progress| progress.replica);
+        all
     }
 
     fn advance(&mut self) -> Result<(), PartitionError> {
         while self.outputs.is_empty() && self.in_flight.is_none() {
+            self.take_waiting()?;
             self.fire_timers();
             self.propose_pending()?;
+            self.ask_shell();
             if !self.raft.has_ready() {
                 self.write_trim();
                 return Ok(());
@@ -215,6 +348,50 @@ impl<S: StateStore> Partition<S> {
             self.process_ready()?;
         }
         Ok(())
+    }
+
+    /// Tells the library what waited. A snapshot has a Ready of its own.
+    fn take_waiting(&mut self) -> Result<(), PartitionError> {
+        while let Some(input) = self.waiting.pop_front() {
+            match input {
+                Input::Campaign => self.raft.campaign().map_err(|error| self.consensus(&error))?,
+                Input::Tick => {
+                    self.raft.tick();
+                    self.finish_change()?;
+                    self.ship_again()?;
+                }
+                Input::Receive(message) => self.step(*message),
+                Input::Unreachable { replica } => self.raft.report_unreachable(replica),
+                Input::Read { context } => self.read(context),
+                Input::Fetched { entries, .. } => self.fetched(entries),
+                Input::SnapshotSent { replica, arrived } => self.snapshot_sent(replica, arrived),
+                Input::ChangeMembers { voters, learners } => self.change_members(&voters, &learners)?,
+                Input::Transfer { replica } => self.raft.transfer_leader(replica),
+                Input::Restore { message, generation } => {
+                    self.restore(*message, generation);
+                    break;
+                }
+                Input::Propose(_)
+                | Input::Persisted
+                | Input::Wake
+                | Input::Trim { .. }
+                | Input::Offer(_)
+                | Input::Withdraw => unreachable!("these do not wait"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands a message to the library if it is sound. The library's refusals (an unknown peer) need no answer.
+    fn step(&mut self, message: Message) {
+        let log = &self.raft.raft.raft_log;
+        let receiver = Receiver { replica: self.settings.replica, last: log.last_index(), committed: log.committed };
+        let sound = guard::check(&message, receiver, |index| log.term(index).ok());
+        let message = sound.and_then(|()| message.into_raft().ok_or(Dropped::Kind));
+        match message {
+            Ok(message) => drop(self.raft.step(message)),
+            Err(dropped) => self.outputs.push_back(Output::Dropped(dropped)),
+        }
     }
 
     /// Puts a FireTimers command behind the waiting ones once the earliest timer is due.
@@ -257,20 +434,29 @@ impl<S: StateStore> Partition<S> {
     fn process_ready(&mut self) -> Result<(), PartitionError> {
         let mut ready = self.raft.ready();
         if let Some(state) = ready.ss() {
-            let role = state.raft_state;
-            self.change_role(role);
+            let (role, leader) = (state.raft_state, state.leader_id);
+            self.change_role(role, leader);
         }
+        self.note_reads(ready.take_read_states());
+        // Only a leader has some here, and they may overtake its own write (rule P1).
+        let messages = ready.take_messages();
+        self.send(messages);
         let sync = ready.must_sync();
         let entries = ready.take_entries();
         if let Some(hard_state) = ready.hs() {
             let hard_state = raft_log::from_raft_hard_state(hard_state);
             self.raft.mut_store().set_hard_state(hard_state);
         }
+        if ready.snapshot().get_metadata().index > 0 {
+            return self.begin_install(ready);
+        }
         self.raft.mut_store().append(&entries);
         let committed = ready.take_committed_entries();
         if sync || !entries.is_empty() {
             let write = LogWrite {
                 partition: self.settings.partition.0,
+                reset: None,
+                owner: self.take_owner(),
                 entries: entries.iter().map(raft_log::from_raft).collect(),
                 hard_state: Some(self.raft.store().hard_state()),
                 trim_below: self.take_trim(),
@@ -288,155 +474,97 @@ impl<S: StateStore> Partition<S> {
     fn persisted(&mut self) -> Result<(), PartitionError> {
         match self.in_flight.take() {
             Some(InFlight::Ready(ready)) => self.finish(*ready),
+            Some(InFlight::Snapshot { ready, generation }) => self.installed(*ready, generation),
             Some(InFlight::Trim) | None => Ok(()),
         }
     }
 
-    fn finish(&mut self, ready: Ready) -> Result<(), PartitionError> {
+    fn finish(&mut self, mut ready: Ready) -> Result<(), PartitionError> {
+        let messages = ready.take_persisted_messages();
+        self.send(messages);
         let mut light = self.raft.advance_append(ready);
         if let Some(commit) = light.commit_index() {
             let mut hard_state = self.raft.store().hard_state();
             hard_state.commit = commit;
             self.raft.mut_store().set_hard_state(hard_state);
         }
+        let messages = light.take_messages();
+        self.send(messages);
         let committed = light.take_committed_entries();
         self.apply(committed)?;
         self.raft.advance_apply_to(self.applied.index);
+        self.release_reads();
         Ok(())
     }
 
-    fn change_role(&mut self, role: StateRole) {
+    fn send(&mut self, messages: Vec<raft::eraftpb::Message>) {
+        for message in messages {
+            let Some(message) = Message::from_raft(message) else { continue };
+            let message = Box::new(message);
+            let output = if message.snapshot.is_some() { Output::SendSnapshot(message) } else { Output::Send(message) };
+            self.outputs.push_back(output);
+        }
+    }
+
+    /// Passes on what the library could not read.
+    fn ask_shell(&mut self) {
+        let asked = self.raft.store().take_asked();
+        if asked.snapshot {
+            self.outputs.push_back(Output::SnapshotWanted);
+        }
+        if let Some(fetch) = asked.entries {
+            self.reads.fetching = Some(fetch.context);
+            self.outputs.push_back(Output::Fetch { low: fetch.low, high: fetch.high, max_bytes: fetch.max_bytes });
+        }
+    }
+
+    fn fetched(&mut self, entries: Vec<abide_storage::LogEntry>) {
+        let Some(context) = self.reads.fetching.take() else { return };
+        self.raft.mut_store().set_page(entries);
+        self.raft.on_entries_fetched(context);
+        self.raft.mut_store().set_page(Vec::new());
+    }
+
+    fn change_role(&mut self, role: StateRole, leader: u64) {
         let term = self.raft.raft.term;
-        self.proposed.clear();
+        let led = self.leadership.is_some();
+        self.leader = (leader != 0).then_some(leader);
         if role == StateRole::Leader {
-            self.leadership = Some(Leadership { term, next_timer: None });
-            self.shipping.reset();
+            if self.leadership.as_ref().is_some_and(|leadership| leadership.term == term) {
+                return;
+            }
+            self.leave_office();
+            self.leadership = Some(Leadership { term, started: false, next_timer: None });
             self.pending.push_front(Command::new(Body::LeaderStart(LeaderStart { term })));
             self.queued = self.pending.len() as u64;
             self.applied_commands = 0;
-            self.outputs.push_back(Output::Leading { term });
         } else {
-            self.leadership = None;
-        }
-    }
-
-    fn apply(&mut self, entries: Vec<Entry>) -> Result<(), PartitionError> {
-        for entry in entries {
-            self.apply_entry(&entry)?;
-        }
-        self.flush_shipping();
-        let keep = self.settings.entry_cache_bytes;
-        let applied = self.applied.index;
-        self.raft.mut_store().evict(applied, keep);
-        Ok(())
-    }
-
-    /// Ships messages again that were not acknowledged for a while: the way to another partition may lose them, and the
-    /// target takes no message before it has the one before.
-    fn ship_again(&mut self) -> Result<(), PartitionError> {
-        if self.leadership.is_none() {
-            return Ok(());
-        }
-        let partition = self.settings.partition;
-        for (to, first, last) in self.shipping.tick() {
-            let shipping = &mut self.shipping;
-            self.overlay
-                .scan::<Outbox>(&(to, first), &(to, last.saturating_add(1)), &mut |(to, seq), parcel| {
-                    shipping.ship(to, seq, parcel);
-                    ControlFlow::Continue(())
-                })
-                .map_err(|source| PartitionError::State { partition, source })?;
-        }
-        self.flush_shipping();
-        Ok(())
-    }
-
-    fn flush_shipping(&mut self) {
-        let outputs = &mut self.outputs;
-        self.shipping.flush(self.settings.partition, |output| outputs.push_back(output));
-    }
-
-    fn apply_entry(&mut self, raft_entry: &Entry) -> Result<(), PartitionError> {
-        let partition = self.settings.partition;
-        let leads = self.leadership.as_ref().is_some_and(|leadership| leadership.term == raft_entry.term);
-        let entry = self.commands_of(raft_entry, leads)?;
-        self.machine.advance_time(Millis(entry.proposed_at));
-        let mut hash = Xxh3::with_seed(self.applied.state_hash);
-        hash.update(&raft_entry.index.to_be_bytes());
-        let commands = entry.commands.len();
-        for command in entry.commands {
-            if let Some(Body::OutboxAck(ack)) = &command.body {
-                self.shipping.acknowledged(PartitionId(ack.by), ack.up_to);
+            if led {
+                self.leave_office();
             }
-            let transition = self
-                .machine
-                .apply(&self.overlay, command)
-                .map_err(|source| PartitionError::State { partition, source })?;
-            for write in &transition.writes {
-                hash_write(&mut hash, write);
-            }
-            self.overlay.apply(transition.writes);
-            if leads {
-                for effect in transition.effects {
-                    self.emit(effect);
-                }
-            }
+            self.outputs.push_back(Output::Following { term, leader: self.leader });
         }
-        if leads {
-            self.applied_commands += commands as u64;
-        }
-        self.applied.index = raft_entry.index;
-        self.applied.term = raft_entry.term;
-        self.applied.log_time = self.machine.log_time().0;
-        self.applied.leader_term = self.machine.leader_term();
-        self.applied.lives = self.machine.lives();
-        self.applied.forgotten_version = self.machine.forgotten_version();
-        self.applied.state_hash = hash.digest();
-        self.overlay.apply(vec![Write {
-            key: Applied::encode_key(&()),
-            op: WriteOp::Put(Applied::encode_value(&self.applied)),
-        }]);
-        self.outputs.push_back(Output::Applied { index: raft_entry.index, commands });
-        Ok(())
     }
 
-    /// The commands in an entry: as proposed here, or decoded.
-    fn commands_of(&mut self, raft_entry: &Entry, leads: bool) -> Result<CommandEntry, PartitionError> {
-        let malformed = |reason: String| PartitionError::Entry {
-            partition: self.settings.partition,
-            index: raft_entry.index,
-            reason,
-        };
-        if raft_entry.get_entry_type() != raft::eraftpb::EntryType::EntryNormal {
-            return Err(malformed("this build does not change the members of a group".into()));
-        }
-        if raft_entry.data.is_empty() {
-            return Ok(CommandEntry::default());
-        }
-        // What this leadership proposed at an index is what is there: a different entry would have another term.
-        if leads && let Some((_, entry)) = self.proposed.pop_front_if(|(index, _)| *index == raft_entry.index) {
-            return Ok(entry);
-        }
-        codec::decode("a log entry", &raft_entry.data).map_err(|error| malformed(error.to_string()))
-    }
-
-    /// Keeps what the replica itself carries out, and passes the rest on.
-    fn emit(&mut self, effect: Effect) {
-        match effect {
-            Effect::Ship { to, seq, parcel } => self.shipping.ship(to, seq, parcel),
-            Effect::Acknowledge { to, up_to } => self.shipping.acknowledge(to, up_to),
-            Effect::TimerSet { due } => {
-                if let Some(leadership) = &mut self.leadership {
-                    leadership.next_timer = Some(leadership.next_timer.map_or(due, |next| next.min(due)));
-                }
-            }
-            other => self.outputs.push_back(Output::Effect(other)),
-        }
+    /// Forgets what only an earlier leadership knew.
+    fn leave_office(&mut self) {
+        self.leadership = None;
+        self.pending.clear();
+        self.proposed.clear();
+        self.shipping.reset();
+        self.reads.clear();
+        self.queued = 0;
+        self.applied_commands = 0;
     }
 
     /// The next write may drop entries below this index (rule P6).
     fn take_trim(&mut self) -> Option<u64> {
-        let through = self.trim_through.take()?.min(self.applied.index);
+        let wished = self.trim_through.take()?;
+        let through = wished.min(self.applied.index).min(self.needed_by_others());
+        if through < wished {
+            // The rest may go later.
+            self.trim_through = Some(wished);
+        }
         if through <= self.raft.store().start().index {
             return None;
         }
@@ -444,15 +572,26 @@ impl<S: StateStore> Partition<S> {
         Some(through + 1)
     }
 
+    /// The last index that no other replica asks for soon: what active followers have, but no more than a bounded number
+    /// of entries is kept for them, and some for those who come back or follow another leader.
+    fn needed_by_others(&self) -> u64 {
+        if self.is_alone() && self.applied.learners.is_empty() {
+            return u64::MAX;
+        }
+        let last = self.raft.raft.raft_log.last_index();
+        let tail = last.saturating_sub(self.settings.tail_entries);
+        let most = last.saturating_sub(self.settings.tail_entries_max);
+        let active = self.progress().into_iter().filter(|progress| progress.active);
+        let slowest = active.map(|progress| progress.matched).min().unwrap_or(u64::MAX);
+        let offered = self.raft.store().offered().map_or(u64::MAX, |point| point.index);
+        tail.min(slowest).min(offered).max(most)
+    }
+
     /// Trims although nothing else is to be written.
     fn write_trim(&mut self) {
         if let Some(trim_below) = self.take_trim() {
-            let write = LogWrite {
-                partition: self.settings.partition.0,
-                entries: Vec::new(),
-                hard_state: None,
-                trim_below: Some(trim_below),
-            };
+            let write =
+                LogWrite { partition: self.settings.partition.0, trim_below: Some(trim_below), ..LogWrite::default() };
             self.in_flight = Some(InFlight::Trim);
             self.outputs.push_back(Output::Persist { write, sync: false });
         }
@@ -461,17 +600,15 @@ impl<S: StateStore> Partition<S> {
     fn consensus(&self, error: &raft::Error) -> PartitionError {
         PartitionError::Consensus { partition: self.settings.partition, reason: error.to_string() }
     }
-}
 
-fn hash_write(hash: &mut Xxh3, write: &Write) {
-    hash.update(&(write.key.len() as u64).to_be_bytes());
-    hash.update(&write.key);
-    match &write.op {
-        WriteOp::Put(value) | WriteOp::Insert(value) => {
-            hash.update(&(value.len() as u64 + 1).to_be_bytes());
-            hash.update(value);
-        }
-        WriteOp::Delete => hash.update(&[0; 8]),
+    /// The first write says whose the log is.
+    fn take_owner(&mut self) -> Option<Owner> {
+        self.unowned.take().map(|replica| Owner { replica, removed: false })
+    }
+
+    /// Where the log begins.
+    fn start_of_log(&self) -> LogPosition {
+        self.raft.store().start()
     }
 }
 

@@ -66,6 +66,8 @@ mod tests {
             start: LogPosition { index: start, term: u64::from(start > 0) },
             hard_state: HardState { term: 2, vote: 1, commit },
             entries,
+            generation: 0,
+            owner: None,
         }
     }
 

@@ -11,18 +11,22 @@ pub struct PartitionSettings {
     pub partitions: u32,
     /// Raft id of this replica, at least 1.
     pub replica: u64,
-    /// Voters of a group that has no log yet.
+    /// Voters of the group before the first entry of its log, the same on every replica: one that joins later may be sent
+    /// the log from its beginning.
     pub bootstrap_voters: Vec<u64>,
-    /// Length of a tick in ms.
-    pub tick_ms: u64,
-    /// Ticks without a leader before an election.
-    pub election_ticks: usize,
+    /// Fewest and most ticks without a leader before this replica stands for election. The library draws from the range;
+    /// who needs the same run twice gives it no choice.
+    pub election_ticks: (usize, usize),
+    /// Entries that stay in the log of a group of several replicas behind a checkpoint, for those who lag.
+    pub tail_entries: u64,
+    /// Entries beyond which an active follower that lags gets a snapshot instead.
+    pub tail_entries_max: u64,
     /// Most bytes of applied entries that are kept in memory for slow followers.
     pub entry_cache_bytes: usize,
 }
 
 impl PartitionSettings {
-    /// A partition with one voter.
+    /// A partition with one voter, this one.
     #[must_use]
     pub fn single(partition: PartitionId, partitions: u32) -> Self {
         Self {
@@ -30,8 +34,9 @@ impl PartitionSettings {
             partitions,
             replica: 1,
             bootstrap_voters: vec![1],
-            tick_ms: 100,
-            election_ticks: 10,
+            election_ticks: (8, 14),
+            tail_entries: 256,
+            tail_entries_max: 16_384,
             entry_cache_bytes: 256 << 10,
         }
     }
@@ -41,11 +46,10 @@ impl PartitionSettings {
     pub(crate) fn raft(&self, applied: u64) -> raft::Config {
         raft::Config {
             id: self.replica,
-            election_tick: self.election_ticks,
-            heartbeat_tick: 2,
-            // Fixed, so that the library's own random timeout has no choice: the shell varies `election_ticks`.
-            min_election_tick: self.election_ticks,
-            max_election_tick: self.election_ticks + 1,
+            election_tick: self.election_ticks.0,
+            heartbeat_tick: 1,
+            min_election_tick: self.election_ticks.0,
+            max_election_tick: self.election_ticks.1.max(self.election_ticks.0) + 1,
             applied,
             max_size_per_msg: 256 << 10,
             max_inflight_msgs: 256,
@@ -55,6 +59,8 @@ impl PartitionSettings {
             read_only_option: raft::ReadOnlyOption::Safe,
             max_uncommitted_size: 64 << 20,
             max_committed_size_per_ready: 4 << 20,
+            // Entries that are proposed at once travel in one message.
+            batch_append: true,
             ..raft::Config::default()
         }
     }
@@ -73,6 +79,8 @@ mod tests {
         assert_eq!(config.read_only_option, raft::ReadOnlyOption::Safe);
         assert!(config.max_size_per_msg > 0);
         assert!(config.max_uncommitted_size < u64::MAX && config.max_committed_size_per_ready < u64::MAX);
-        assert_eq!(config.max_election_tick - config.min_election_tick, 1);
+        let drawn = PartitionSettings { election_ticks: (9, 9), ..PartitionSettings::single(PartitionId(0), 8) };
+        let config = drawn.raft(0);
+        assert_eq!((config.min_election_tick, config.max_election_tick), (9, 10), "no choice is left");
     }
 }

@@ -232,6 +232,14 @@ impl DataDir {
         Ok(Self { path: path.to_path_buf(), identity, is_new, _lock: lock })
     }
 
+    /// Whose the directory at `path` is, without opening it; `None` for an empty or missing one.
+    ///
+    /// # Errors
+    /// [`DataDirError`] when it is something else, or cannot be read.
+    pub fn look(path: &Path) -> Result<Option<Identity>, DataDirError> {
+        inspect(path)
+    }
+
     /// Whose the directory is.
     #[must_use]
     pub fn identity(&self) -> &Identity {

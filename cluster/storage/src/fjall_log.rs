@@ -11,7 +11,8 @@ use fjall::{OwnedWriteBatch, PersistMode};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    HardState, LogBatch, LogEntry, LogPosition, LogStore, LogWrite, PARTITIONS_MAX, RecoveredLog, StorageError,
+    GENERATIONS, HardState, LogBatch, LogEntry, LogPosition, LogStore, LogWrite, Owner, PARTITIONS_MAX, RecoveredLog,
+    StorageError,
     engine::{Engine, Options, Place},
     files,
     log::{Bounds, Page, Plan, check_distinct},
@@ -69,18 +70,24 @@ pub struct FjallLog {
 struct Tail {
     bounds: Bounds,
     hard_state: HardState,
+    generation: u8,
+    owner: Option<Owner>,
     revision: u64,
     /// The hard state here is newer than the one in the row.
     staged: bool,
 }
 
 impl Tail {
-    fn of(row: &MetaRow) -> Self {
-        Self { bounds: row.bounds(), hard_state: row.hard_state(), revision: row.revision, staged: false }
+    fn of(partition: u32, row: &MetaRow) -> Result<Self, StorageError> {
+        let generation = u8::try_from(row.generation).ok().filter(|generation| *generation < GENERATIONS);
+        let generation = generation
+            .ok_or_else(|| damaged(partition, format!("its meta row names generation {}", row.generation)))?;
+        let (bounds, hard_state, revision) = (row.bounds(), row.hard_state(), row.revision);
+        Ok(Self { bounds, hard_state, generation, owner: row.owner(), revision, staged: false })
     }
 
     fn row(&self) -> MetaRow {
-        MetaRow::new(self.hard_state, self.bounds, self.revision)
+        MetaRow::new(self.hard_state, self.bounds, self.revision, self.generation, self.owner)
     }
 
     fn mark(&self, partition: u32) -> Mark {
@@ -198,7 +205,7 @@ impl FjallLog {
             return Ok(Tail::default());
         }
         match self.get(&meta_key(partition))? {
-            Some(value) => Ok(Tail::of(&MetaRow::from_value(value)?)),
+            Some(value) => Tail::of(partition, &MetaRow::from_value(value)?),
             None => Ok(Tail::default()),
         }
     }
@@ -234,7 +241,10 @@ impl FjallLog {
             let tail = self.tail(write.partition)?;
             changes.push((write, Plan::of(write, tail.bounds)?, tail));
         }
-        let may_wait = |write: &LogWrite| write.entries.is_empty() && write.trim_below.is_none();
+        let may_wait = |write: &LogWrite| {
+            let LogWrite { partition: _, hard_state: _, reset, owner, entries, trim_below } = write;
+            entries.is_empty() && trim_below.is_none() && reset.is_none() && owner.is_none()
+        };
         if !batch.sync && batch.writes.iter().all(may_wait) {
             for (write, _, mut tail) in changes {
                 if let Some(hard_state) = write.hard_state {
@@ -280,6 +290,11 @@ impl FjallLog {
             let term = self.term_after(write, index)?;
             tail.bounds.start = LogPosition { index, term };
         }
+        if let Some(reset) = plan.reset {
+            tail.bounds.start = reset.start;
+            tail.generation = reset.generation;
+        }
+        tail.owner = write.owner.or(tail.owner);
         tail.bounds.last = plan.last.unwrap_or(tail.bounds.last);
         tail.hard_state = write.hard_state.unwrap_or(tail.hard_state);
         Ok(tail)
@@ -328,7 +343,8 @@ impl LogStore for FjallLog {
         }
         let tail = self.tail(partition)?;
         let Bounds { start, last } = tail.bounds;
-        let mut recovered = RecoveredLog { start, hard_state: tail.hard_state, entries: Vec::new() };
+        let Tail { hard_state, generation, owner, .. } = tail;
+        let mut recovered = RecoveredLog { start, hard_state, entries: Vec::new(), generation, owner };
         let mut end = start;
         self.scan(partition, 0, Bound::Included(u64::MAX), |entry| {
             if entry.index != end.index + 1 || entry.term < end.term {

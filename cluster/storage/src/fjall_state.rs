@@ -2,21 +2,22 @@
 
 use std::{
     ops::ControlFlow,
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use bytes::Bytes;
-use fjall::{OwnedWriteBatch, PersistMode};
+use fjall::{Iter, Keyspace, OwnedWriteBatch, PersistMode, Readable as _, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    StateStore, StateWrite, StorageError,
+    StateSnapshot, StateStore, StateWrite, StorageError,
     engine::{Engine, Options, Place},
     preflight,
 };
 
 const STORE: &str = "state";
+const ADVICE: &str = "rebuild the node's state from its peers or from a backup";
 
 /// Sizes of the state store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +56,7 @@ impl FjallState {
     /// # Errors
     /// [`StorageError::InUse`], [`StorageError::JournalDamaged`], [`StorageError::Engine`], [`StorageError::Io`].
     pub fn open(dir: &Path, settings: FjallStateSettings) -> Result<Self, StorageError> {
-        let place = Place::lock(STORE, dir, "rebuild the node's state from its peers or from a backup")?;
+        let place = Place::lock(STORE, dir, ADVICE)?;
         if place.is_created()? {
             preflight::check_state(&place.dir)?;
         } else if place.exists("keyspaces/1")? {
@@ -111,13 +112,14 @@ impl StateStore for FjallState {
         if from >= to {
             return Ok(());
         }
-        for row in self.engine.keyspace.range(from..to) {
-            let (key, value) = row.into_inner().map_err(|error| self.engine.read_error(error))?;
-            if visit(&key, &value.into()).is_break() {
-                break;
-            }
-        }
-        Ok(())
+        visit_rows(self.engine.keyspace.range(from..to), visit).map_err(|error| self.engine.read_error(error))
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn StateSnapshot>, StorageError> {
+        self.check_alive()?;
+        let Engine { keyspace, db, place } = &self.engine;
+        let dir = place.dir.clone();
+        Ok(Box::new(FjallSnapshot { snapshot: db.snapshot(), keyspace: keyspace.clone(), dir }))
     }
 
     fn write(&self, batch: Vec<StateWrite>) -> Result<(), StorageError> {
@@ -138,4 +140,41 @@ impl StateStore for FjallState {
         self.check_alive()?;
         self.engine.db.persist(PersistMode::SyncAll).map_err(|error| self.poison(error))
     }
+}
+
+/// The state at one moment. The engine keeps what it needs for as long as this lives.
+struct FjallSnapshot {
+    snapshot: Snapshot,
+    keyspace: Keyspace,
+    dir: PathBuf,
+}
+
+impl StateSnapshot for FjallSnapshot {
+    fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        if from >= to {
+            return Ok(());
+        }
+        visit_rows(self.snapshot.range(&self.keyspace, from..to), visit).map_err(|error| StorageError::Engine {
+            store: STORE,
+            action: "read",
+            path: self.dir.clone(),
+            advice: ADVICE,
+            source: Box::new(error),
+        })
+    }
+}
+
+fn visit_rows(rows: Iter, visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>) -> Result<(), fjall::Error> {
+    for row in rows {
+        let (key, value) = row.into_inner()?;
+        if visit(&key, &value.into()).is_break() {
+            break;
+        }
+    }
+    Ok(())
 }

@@ -8,6 +8,11 @@ use crate::StorageError;
 
 /// Highest number of partitions one store holds, so that its watermark has a fixed size.
 pub const PARTITIONS_MAX: u32 = 1024;
+/// Generations of a partition's rows in the state store, counted round: the present one, and the one that a snapshot is
+/// loaded into. They share two bytes of every key with the partition's number.
+pub const GENERATIONS: u8 = 64;
+
+const _: () = assert!(PARTITIONS_MAX as usize * GENERATIONS as usize <= 1 << 16, "both fit two bytes");
 
 /// What a log entry is for. The numbers are persisted, so they must stay as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,11 +78,33 @@ pub struct LogPosition {
     pub term: u64,
 }
 
+/// A log that begins anew behind a snapshot (rule P7). Term and vote are not touched by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogReset {
+    /// The last entry that the snapshot covers; what follows is appended behind it.
+    pub start: LogPosition,
+    /// Where in the state store the snapshot's rows are; see [`crate::Overlay::open`].
+    pub generation: u8,
+}
+
+/// Whose a log is. What a replica promised is not another's, so this is written with the first promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The replica, at least 1.
+    pub replica: u64,
+    /// It does not belong to its group any more, and never will again: the log is kept only to say so.
+    pub removed: bool,
+}
+
 /// Changes of one partition's log within one group commit, applied in the order of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogWrite {
     /// The partition, lower than [`PARTITIONS_MAX`].
     pub partition: u32,
+    /// Forgets all entries and begins behind a snapshot. A write with a reset has no entries and trims nothing.
+    pub reset: Option<LogReset>,
+    /// Whose the log is from now on, unless unchanged.
+    pub owner: Option<Owner>,
     /// Consecutive entries. If there are any, everything from `entries[0].index` on is replaced: older entries above the
     /// last new index are removed.
     pub entries: Vec<LogEntry>,
@@ -107,6 +134,10 @@ pub struct RecoveredLog {
     pub hard_state: HardState,
     /// All entries after `start`, without gaps.
     pub entries: Vec<LogEntry>,
+    /// Which generation of rows in the state store is the replica's; 0 until a snapshot was installed.
+    pub generation: u8,
+    /// Whose the log is; `None` for one never written, and for one of a build before there were several replicas.
+    pub owner: Option<Owner>,
 }
 
 impl RecoveredLog {
@@ -162,6 +193,8 @@ pub(crate) struct Plan {
     pub(crate) start: Option<u64>,
     /// The new end of the log, if there are new entries.
     pub(crate) last: Option<LogPosition>,
+    /// Everything stored falls (`cut`), and the log begins here.
+    pub(crate) reset: Option<LogReset>,
 }
 
 impl Plan {
@@ -170,6 +203,22 @@ impl Plan {
         let refuse = |reason: String| Err(StorageError::InvalidWrite { partition: write.partition, reason });
         if write.partition >= PARTITIONS_MAX {
             return refuse(format!("the highest partition is {}", PARTITIONS_MAX - 1));
+        }
+        if let Some(reset) = write.reset {
+            if !write.entries.is_empty() || write.trim_below.is_some() {
+                return refuse("a reset comes alone".into());
+            }
+            if reset.generation >= GENERATIONS {
+                return refuse(format!("generation {} is none of {GENERATIONS}", reset.generation));
+            }
+            return Ok(Self {
+                skip: 0,
+                trimmed: 0..0,
+                cut: bounds.start.index + 1..bounds.last.index + 1,
+                start: None,
+                last: Some(reset.start),
+                reset: Some(reset),
+            });
         }
         let mut last = None;
         let mut cut = 0..0;
@@ -192,7 +241,7 @@ impl Plan {
             cut = end.index + 1..bounds.last.index + 1;
         }
         let last_index = last.unwrap_or(bounds.last).index;
-        let mut plan = Self { skip: 0, trimmed: 0..0, cut, start: None, last };
+        let mut plan = Self { skip: 0, trimmed: 0..0, cut, start: None, last, reset: None };
         if let Some(below) = write.trim_below
             && below > bounds.start.index + 1
         {
@@ -290,6 +339,19 @@ mod tests {
         for below in 0..=8 {
             let write = LogWrite { trim_below: Some(below), ..LogWrite::default() };
             assert_eq!(Plan::of(&write, bounds(7, 9)).unwrap().start, None);
+        }
+    }
+
+    #[test]
+    fn a_reset_forgets_everything_and_comes_alone() {
+        let reset = Some(LogReset { start: LogPosition { index: 40, term: 3 }, generation: 1 });
+        let plan = Plan::of(&LogWrite { reset, ..LogWrite::default() }, bounds(7, 9)).unwrap();
+        assert_eq!((plan.cut, plan.last, plan.reset), (8..10, Some(LogPosition { index: 40, term: 3 }), reset));
+        let with_entries = LogWrite { reset, entries: vec![entry(41, 3)], ..LogWrite::default() };
+        let with_trim = LogWrite { reset, trim_below: Some(8), ..LogWrite::default() };
+        let generation = Some(LogReset { start: LogPosition::default(), generation: GENERATIONS });
+        for write in [with_entries, with_trim, LogWrite { reset: generation, ..LogWrite::default() }] {
+            assert_eq!(Plan::of(&write, bounds(7, 9)).unwrap_err().code(), "ST012");
         }
     }
 

@@ -20,7 +20,7 @@ use std::{
 use abide_model::view::{RawView, ReadError, Write, WriteOp};
 use bytes::Bytes;
 
-use crate::{StateStore, StateWrite, StorageError};
+use crate::{PARTITIONS_MAX, StateSnapshot, StateStore, StateWrite, StorageError};
 
 /// Bytes that a row in the overlay is counted with beyond its key and value: the slot, its share of the map and two heap
 /// blocks.
@@ -38,9 +38,35 @@ pub struct Overlay<S> {
 }
 
 impl<S: StateStore> Overlay<S> {
-    /// An empty overlay of `partition` (lower than 65,536; only the low 16 bits are used) above `base`.
+    /// An empty overlay of `partition` (lower than [`crate::PARTITIONS_MAX`]) above its first generation in `base`.
     pub fn new(partition: u32, base: Arc<S>) -> Self {
-        Self { prefix: prefix(partition), active: Layer::default(), frozen: None, base }
+        Self::open(partition, 0, base)
+    }
+
+    /// As [`Overlay::new`], above a later generation (lower than [`crate::GENERATIONS`]): the rows of one snapshot and
+    /// what was written since.
+    pub fn open(partition: u32, generation: u8, base: Arc<S>) -> Self {
+        Self { prefix: prefix(partition, generation), active: Layer::default(), frozen: None, base }
+    }
+
+    /// Leaves everything behind and looks at another generation.
+    pub fn reopen(&mut self, partition: u32, generation: u8) {
+        *self = Self::open(partition, generation, Arc::clone(&self.base));
+    }
+
+    /// The store below.
+    #[must_use]
+    pub fn base(&self) -> &Arc<S> {
+        &self.base
+    }
+
+    /// The rows as of the checkpoint that was just begun, for reading on another thread. Called between
+    /// [`Overlay::freeze`] and the writing of its checkpoint.
+    ///
+    /// # Errors
+    /// Any [`StorageError`] is fatal.
+    pub fn export(&self) -> Result<Export, StorageError> {
+        Ok(Export { prefix: self.prefix, layer: self.frozen.clone(), base: self.base.snapshot()? })
     }
 
     /// Applies the writes of a command, in order.
@@ -159,6 +185,88 @@ impl Checkpoint {
     }
 }
 
+/// The rows of a partition at one moment. See [`Overlay::export`].
+pub struct Export {
+    prefix: [u8; 2],
+    layer: Option<Arc<Layer>>,
+    base: Box<dyn StateSnapshot>,
+}
+
+/// Rows with their keys, without the partition's prefix.
+pub type ExportedRows = Vec<(Bytes, Bytes)>;
+
+impl Export {
+    /// The next rows behind the key `after` (from the first one, if `None`), in key order: as many as have `bytes` bytes
+    /// together, at least one. Empty at the end.
+    ///
+    /// # Errors
+    /// Any [`StorageError`] is fatal.
+    pub fn page(&self, after: Option<&[u8]>, bytes: usize) -> Result<ExportedRows, StorageError> {
+        // The smallest key behind another one is that key and a zero byte.
+        let from = after.map_or_else(Vec::new, |after| [after, &[0]].concat());
+        let empty = Layer::default();
+        let layer = self.layer.as_deref().unwrap_or(&empty);
+        let range = layer.slots.range::<[u8], _>((Bound::Included(&*from), Bound::Unbounded));
+        let mut upper = Upper { active: range.peekable(), frozen: None };
+        let (mut rows, mut taken) = (ExportedRows::new(), 0);
+        let mut take = |key: &[u8], value: &Bytes| {
+            taken += key.len() + value.len();
+            rows.push((Bytes::copy_from_slice(key), value.clone()));
+            if taken < bytes { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        let mut flow = ControlFlow::Continue(());
+        self.base.scan(&join(self.prefix, &from), &end(self.prefix), &mut |full, value| {
+            let key = full.get(self.prefix.len()..).unwrap_or_default();
+            flow = upper.visit_below(key, &mut take);
+            if flow.is_continue() && !upper.take_hidden(key, &mut take, &mut flow) {
+                flow = take(key, value);
+            }
+            flow
+        })?;
+        if flow.is_continue() {
+            let _ = upper.visit_rest(&mut take);
+        }
+        Ok(rows)
+    }
+}
+
+/// Writes the rows of a snapshot into a generation that nobody reads yet.
+///
+/// # Errors
+/// As [`StateStore::write`].
+pub fn load_rows<S: StateStore + ?Sized>(
+    store: &S,
+    partition: u32,
+    generation: u8,
+    rows: impl IntoIterator<Item = (Bytes, Bytes)>,
+) -> Result<(), StorageError> {
+    let prefix = prefix(partition, generation);
+    store.write(rows.into_iter().map(|(key, value)| (join(prefix, &key).into(), Some(value))).collect())
+}
+
+/// Removes the first rows of a generation that nobody reads any more, at most `limit`. Whether there may be more.
+///
+/// # Errors
+/// As [`StateStore::write`].
+pub fn drop_rows<S: StateStore + ?Sized>(
+    store: &S,
+    partition: u32,
+    generation: u8,
+    limit: usize,
+) -> Result<bool, StorageError> {
+    let prefix = prefix(partition, generation);
+    let mut doomed: Vec<StateWrite> = Vec::new();
+    store.scan(&prefix, &end(prefix), &mut |key, _| {
+        doomed.push((key.into(), None));
+        if doomed.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    let more = doomed.len() >= limit;
+    if !doomed.is_empty() {
+        store.write(doomed)?;
+    }
+    Ok(more)
+}
+
 /// What the overlay knows about a key.
 #[derive(Debug)]
 struct Slot {
@@ -275,9 +383,15 @@ fn cost(key_len: usize, value: Option<&Bytes>) -> usize {
     key_len + value.map_or(0, Bytes::len) + SLOT_OVERHEAD_BYTES
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a partition number fits 16 bits, the data directory checks it")]
-fn prefix(partition: u32) -> [u8; 2] {
-    (partition as u16).to_be_bytes()
+/// Ten bits of partition below six of generation, so that the first generation has the partition's number alone.
+fn prefix(partition: u32, generation: u8) -> [u8; 2] {
+    let number = u32::from(generation) * PARTITIONS_MAX + partition;
+    u16::try_from(number).expect("partitions and generations are below their bounds").to_be_bytes()
+}
+
+/// Behind all keys with a prefix: no table has this tag.
+fn end(prefix: [u8; 2]) -> Vec<u8> {
+    join(prefix, &[0xFF])
 }
 
 fn join(prefix: [u8; 2], key: &[u8]) -> Vec<u8> {
@@ -358,6 +472,53 @@ mod tests {
         base.write(overlay.freeze().unwrap().writes()).unwrap();
         overlay.checkpointed();
         assert_eq!(overlay.get_raw(b"a").unwrap(), None);
+    }
+
+    /// Pages of any size give the rows as of the freeze, whatever is written later.
+    #[test]
+    fn an_export_is_the_state_as_of_the_freeze() {
+        for size in [1, 7, 1_000] {
+            let base = Arc::new(MemState::new());
+            let mut overlay = Overlay::open(3, 2, Arc::clone(&base));
+            overlay.apply(vec![put("a"), put("c"), put("d")]);
+            base.write(overlay.freeze().unwrap().writes()).unwrap();
+            overlay.checkpointed();
+            overlay.apply(vec![put("b"), delete("c"), put("e")]);
+            let checkpoint = overlay.freeze().unwrap();
+            let export = overlay.export().unwrap();
+            overlay.apply(vec![put("aa"), delete("d")]);
+            base.write(checkpoint.writes()).unwrap();
+            let mut keys: Vec<Bytes> = Vec::new();
+            loop {
+                let page = export.page(keys.last().map(|key| &**key), size).unwrap();
+                if page.is_empty() {
+                    break;
+                }
+                keys.extend(page.into_iter().map(|(key, _)| key));
+            }
+            assert_eq!(keys, ["a", "b", "d", "e"]);
+        }
+    }
+
+    #[test]
+    fn generations_do_not_see_each_other() {
+        let base = Arc::new(MemState::new());
+        let rows = |keys: &[&'static str]| -> Vec<(Bytes, Bytes)> {
+            keys.iter().map(|key| (Bytes::from(*key), Bytes::from_static(b"v"))).collect()
+        };
+        load_rows(&*base, 1023, 63, rows(&["x"])).unwrap();
+        load_rows(&*base, 7, 0, rows(&["a", "b"])).unwrap();
+        load_rows(&*base, 7, 1, rows(&["c", "d", "e"])).unwrap();
+        let mut overlay = Overlay::new(7, Arc::clone(&base));
+        assert!(overlay.get_raw(b"a").unwrap().is_some() && overlay.get_raw(b"c").unwrap().is_none());
+        overlay.apply(vec![put("z")]);
+        overlay.reopen(7, 1);
+        assert!(overlay.get_raw(b"c").unwrap().is_some() && overlay.get_raw(b"z").unwrap().is_none());
+        assert!(drop_rows(&*base, 7, 0, 1).unwrap());
+        assert!(!drop_rows(&*base, 7, 0, 10).unwrap());
+        assert!(!drop_rows(&*base, 1023, 63, 10).unwrap());
+        assert!(overlay.get_raw(b"e").unwrap().is_some());
+        assert_eq!(Overlay::new(7, base).get_raw(b"b").unwrap(), None);
     }
 
     #[test]

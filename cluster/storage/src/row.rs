@@ -12,7 +12,7 @@
 use bytes::{Buf, Bytes};
 use prost::Message;
 
-use crate::{EntryKind, HardState, LogEntry, LogPosition, StorageError, log::Bounds};
+use crate::{EntryKind, HardState, LogEntry, LogPosition, Owner, StorageError, log::Bounds};
 
 /// Format version of all rows.
 pub(crate) const FORMAT: u8 = 1;
@@ -69,12 +69,27 @@ pub(crate) struct MetaRow {
     /// Number of batches that changed the partition's log; the watermark compares it.
     #[prost(uint64, tag = "8")]
     pub(crate) revision: u64,
+    /// Which generation of rows in the state store belongs to this log.
+    #[prost(uint32, tag = "9")]
+    pub(crate) generation: u32,
+    /// The replica whose log this is; 0 when it was written before there were several.
+    #[prost(uint64, tag = "10")]
+    pub(crate) replica: u64,
+    /// The replica was removed from its group.
+    #[prost(bool, tag = "11")]
+    pub(crate) removed: bool,
 }
 
 impl MetaRow {
     const NAME: &str = "log meta";
 
-    pub(crate) fn new(hard_state: HardState, bounds: Bounds, revision: u64) -> Self {
+    pub(crate) fn new(
+        hard_state: HardState,
+        bounds: Bounds,
+        revision: u64,
+        generation: u8,
+        owner: Option<Owner>,
+    ) -> Self {
         Self {
             term: hard_state.term,
             vote: hard_state.vote,
@@ -84,7 +99,14 @@ impl MetaRow {
             last_index: bounds.last.index,
             last_term: bounds.last.term,
             revision,
+            generation: u32::from(generation),
+            replica: owner.map_or(0, |owner| owner.replica),
+            removed: owner.is_some_and(|owner| owner.removed),
         }
+    }
+
+    pub(crate) fn owner(&self) -> Option<Owner> {
+        (self.replica > 0).then_some(Owner { replica: self.replica, removed: self.removed })
     }
 
     pub(crate) fn hard_state(&self) -> HardState {
@@ -170,6 +192,9 @@ mod tests {
             last_index: 6,
             last_term: 7,
             revision: 8,
+            generation: 0,
+            replica: 0,
+            removed: false,
         }
     }
 
@@ -189,6 +214,11 @@ mod tests {
         let bytes = [1, 8, 1, 16, 2, 24, 172, 2, 32, 4, 40, 5, 48, 6, 56, 7, 64, 8];
         assert_eq!(meta().to_value(), bytes[..]);
         assert_eq!(MetaRow::from_value(Bytes::copy_from_slice(&bytes)).unwrap(), meta());
+
+        let bytes = [1, 8, 1, 16, 2, 24, 172, 2, 32, 4, 40, 5, 48, 6, 56, 7, 64, 8, 72, 3];
+        assert_eq!(MetaRow { generation: 3, ..meta() }.to_value(), bytes[..]);
+        let bytes = [1, 8, 1, 16, 2, 24, 172, 2, 32, 4, 40, 5, 48, 6, 56, 7, 64, 8, 80, 5, 88, 1];
+        assert_eq!(MetaRow { replica: 5, removed: true, ..meta() }.to_value(), bytes[..]);
     }
 
     #[test]

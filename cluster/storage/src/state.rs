@@ -29,6 +29,12 @@ pub trait StateStore: Send + Sync + 'static {
         visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
     ) -> Result<(), StorageError>;
 
+    /// The state as it is now, whatever is written later. Holds back the space of what is overwritten: drop it soon.
+    ///
+    /// # Errors
+    /// Any [`StorageError`] is fatal.
+    fn snapshot(&self) -> Result<Box<dyn StateSnapshot>, StorageError>;
+
     /// Writes a batch atomically and hands it to the operating system: it survives a crash of the process, not of the
     /// machine. Later writes of a batch win over earlier ones of the same key.
     ///
@@ -41,4 +47,18 @@ pub trait StateStore: Send + Sync + 'static {
     /// # Errors
     /// [`StorageError::Indeterminate`]: nothing may be assumed about what was not synced before; every later write fails.
     fn sync(&self) -> Result<(), StorageError>;
+}
+
+/// The state at one moment, for reading beside the writers.
+pub trait StateSnapshot: Send {
+    /// As [`StateStore::scan`].
+    ///
+    /// # Errors
+    /// Any [`StorageError`] is fatal.
+    fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
+    ) -> Result<(), StorageError>;
 }

@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, ops::ControlFlow, path::Path, sync::Arc};
 
 use abide_model::view::{RawView, Write, WriteOp};
 use abide_storage::{
-    EntryKind, FjallLog, HardState, LogBatch, LogEntry, LogStore, LogWrite, MemLog, MemState, Overlay, StateStore,
-    StateWrite,
+    EntryKind, FjallLog, GENERATIONS, HardState, LogBatch, LogEntry, LogPosition, LogReset, LogStore, LogWrite, MemLog,
+    MemState, Overlay, Owner, StateStore, StateWrite,
 };
 use bytes::Bytes;
 use common::{open_log, open_state};
@@ -56,6 +56,8 @@ struct Part {
     /// Parts of 8 of the log to trim.
     trim: Option<u64>,
     bytes: usize,
+    /// Behind a snapshot instead of all that.
+    reset: bool,
 }
 
 fn log_op() -> impl Strategy<Value = LogOp> {
@@ -67,8 +69,9 @@ fn log_op() -> impl Strategy<Value = LogOp> {
         any::<bool>(),
         proptest::option::weighted(0.2, 0..9_u64),
         0..300_usize,
+        proptest::bool::weighted(0.05),
     )
-        .prop_map(|(partition, append, overwrite, new_term, hard_state, trim, bytes)| Part {
+        .prop_map(|(partition, append, overwrite, new_term, hard_state, trim, bytes, reset)| Part {
             partition,
             append,
             overwrite: if overwrite == 3 { 3 } else { 0 },
@@ -76,6 +79,7 @@ fn log_op() -> impl Strategy<Value = LogOp> {
             hard_state,
             trim,
             bytes,
+            reset,
         });
     let hard_state_only = (0..PARTITIONS).prop_map(|partition| Part {
         partition,
@@ -85,6 +89,7 @@ fn log_op() -> impl Strategy<Value = LogOp> {
         hard_state: true,
         trim: None,
         bytes: 0,
+        reset: false,
     });
     prop_oneof![
         8 => (vec(part, 1..4), any::<bool>()).prop_map(|(parts, sync)| LogOp::Commit { parts, sync }),
@@ -106,10 +111,20 @@ fn write(model: &mut MemLog, part: &Part) -> LogWrite {
         .map(|index| LogEntry { kind: kind(index), ..common::entry(index, term, part.bytes) })
         .collect();
     let last = entries.last().map_or(log.last().index, |entry| entry.index);
+    let hard_state = part.hard_state.then_some(HardState { term, vote: term % 3, commit: last / 2 });
+    if part.reset {
+        let start = LogPosition { index: last + part.append + 1, term };
+        let generation = (log.generation + 1) % GENERATIONS;
+        let reset = Some(LogReset { start, generation });
+        let owner = Some(Owner { replica: term, removed: part.new_term });
+        return LogWrite { partition: part.partition, reset, owner, hard_state, ..LogWrite::default() };
+    }
     LogWrite {
         partition: part.partition,
+        reset: None,
+        owner: None,
         entries,
-        hard_state: part.hard_state.then_some(HardState { term, vote: term % 3, commit: last / 2 }),
+        hard_state,
         trim_below: part.trim.map(|eighths| log.start.index + 1 + (last - log.start.index) * eighths.min(8) / 8),
     }
 }

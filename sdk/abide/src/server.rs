@@ -149,6 +149,7 @@ impl ServerBuilder {
         };
         println_line(&format!("ingress  http://{}", running.ingress()));
         println_line(&format!("admin    http://{}", running.admin()));
+        println_line(&format!("peer     {}", running.0.peer()));
         println_line(&format!("data     {}", config.data.display()));
         if let Some(hint) = self.hint {
             println_line(&hint(&running));

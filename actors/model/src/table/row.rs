@@ -42,6 +42,15 @@ pub struct AppliedRow {
     /// version never names two states.
     #[prost(uint64, tag = "9")]
     pub forgotten_version: u64,
+    /// While the members change in two steps: the voters before.
+    #[prost(uint64, repeated, tag = "10")]
+    pub voters_outgoing: Vec<u64>,
+    /// While the members change in two steps: voters that become learners with the second.
+    #[prost(uint64, repeated, tag = "11")]
+    pub learners_next: Vec<u64>,
+    /// Whether the second step follows by itself.
+    #[prost(bool, tag = "12")]
+    pub auto_leave: bool,
 }
 
 /// An invocation that is not completed.

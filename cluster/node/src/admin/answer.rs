@@ -100,8 +100,8 @@ impl From<EngineError> for AdminError {
                 Refusal::Overloaded | Refusal::MailboxFull | Refusal::RateLimited { .. } => {
                     StatusCode::TOO_MANY_REQUESTS
                 }
-                Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
-                Refusal::OutcomeUnknown => StatusCode::GATEWAY_TIMEOUT,
+                Refusal::ShuttingDown | Refusal::NotLeader => StatusCode::SERVICE_UNAVAILABLE,
+                Refusal::OutcomeUnknown | Refusal::Interrupted => StatusCode::GATEWAY_TIMEOUT,
                 Refusal::NotFound => StatusCode::NOT_FOUND,
                 Refusal::Invalid(failure) => return Self::refused(failure),
             },

@@ -37,11 +37,10 @@ fn handles_and_inventory_agree() {
     driver.checkpointed(Duration::from_millis(3));
     driver.trimmed(5);
     driver.timer_fired(Duration::from_millis(1));
-    driver.set_apply_lag(PartitionId(1), 4);
-    driver.set_overlay_bytes(PartitionId(1), 4);
+    driver.set_replica(PartitionId(1), &abide_partition::Stats { last: 4, ..abide_partition::Stats::default() });
+    driver.set_replica(PartitionId(99), &abide_partition::Stats::default());
+    driver.message_dropped(abide_partition::Dropped::Full);
     driver.set_timers_due(PartitionId(1), 4);
-    driver.set_outbox(PartitionId(1), 4);
-    driver.set_outbox(PartitionId(99), 4);
     Completions::new(&Registry::builder().build()).count("No", "such", true);
     let door = DoorMetrics::new("ingress");
     drop(door.enter());

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use abide_model::command::{Access, FieldChange, Form, Invoke, Outcome, StateVersion, Target, Turn};
-use abide_model::id::{InvocationId, ObjectId, PartitionKey};
+use abide_model::effect::Effect;
+use abide_model::id::{InvocationId, ObjectId, PartitionId, PartitionKey};
 use abide_model::table::States;
 use abide_storage::{LogBatch, LogStore, MemLog, MemState};
 use bytes::Bytes;
@@ -51,8 +52,8 @@ impl Node {
                     self.handle(Input::Persisted);
                 }
                 Output::Effect(effect) => self.effects.push(effect),
-                Output::Leading { .. } | Output::Applied { .. } => {}
-                Output::Deliver { .. } | Output::Acknowledge { .. } => panic!("one partition ships nothing"),
+                Output::Leading { .. } | Output::Following { .. } | Output::Applied { .. } => {}
+                other => panic!("one replica of one partition has nobody to tell: {other:?}"),
             }
         }
         writes
@@ -138,13 +139,16 @@ fn nothing_comes_out_before_the_write_is_durable() {
     assert_eq!(node.completed(), 1);
 }
 
-/// Row B.7: a replica that does not lead keeps its proposals.
+/// Row B.7: a replica that does not lead takes no proposals; the library would forward them.
 #[test]
 fn only_a_leader_proposes() {
     let mut node = Node::open(MemLog::new(), MemState::new()).unwrap();
     node.handle(Input::Propose(turn(1, version(0), "1")));
     assert_eq!(node.run(), 0);
     let mut node = node.elected();
+    node.run();
+    assert_eq!(node.completed(), 0);
+    node.handle(Input::Propose(turn(1, version(0), "1")));
     node.run();
     assert_eq!(node.completed(), 1);
 }
@@ -332,3 +336,5 @@ fn a_lost_message_is_shipped_again() {
     assert_eq!(partition.stats().unacknowledged, 0);
     assert!((0..40).all(|_| step(&mut partition, Input::Tick).is_empty()));
 }
+
+mod group;

@@ -7,7 +7,7 @@ use std::{
 
 use super::CommitOutcome;
 use crate::{
-    HardState, LogBatch, LogEntry, LogPosition, LogStore, LogWrite, RecoveredLog, StorageError,
+    HardState, LogBatch, LogEntry, LogPosition, LogStore, LogWrite, Owner, RecoveredLog, StorageError,
     log::{Bounds, Page, Plan, check_distinct},
 };
 
@@ -104,6 +104,8 @@ impl LogStore for MemLog {
             start: log.start,
             hard_state: log.hard_state,
             entries: log.entries.iter().cloned().collect(),
+            generation: log.generation,
+            owner: log.owner,
         })
     }
 
@@ -111,6 +113,9 @@ impl LogStore for MemLog {
         let disk = self.disk();
         disk.check_alive()?;
         let Some(log) = disk.current.get(&partition) else { return Ok(Vec::new()) };
+        if log.bounds().last.index == 0 {
+            return Ok(Vec::new());
+        }
         if low <= log.start.index {
             return Err(StorageError::NotInLog { partition, index: low, start: log.start.index });
         }
@@ -185,6 +190,8 @@ struct PartitionLog {
     start: LogPosition,
     hard_state: HardState,
     entries: VecDeque<LogEntry>,
+    generation: u8,
+    owner: Option<Owner>,
 }
 
 impl PartitionLog {
@@ -194,6 +201,12 @@ impl PartitionLog {
     }
 
     fn apply(&mut self, write: &LogWrite, plan: &Plan) {
+        self.owner = write.owner.or(self.owner);
+        if let Some(reset) = plan.reset {
+            self.entries.clear();
+            self.start = reset.start;
+            self.generation = reset.generation;
+        }
         if let Some(first) = write.entries.first() {
             while self.entries.back().is_some_and(|entry| entry.index >= first.index) {
                 self.entries.pop_back();

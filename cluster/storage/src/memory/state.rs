@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 
 use super::CommitOutcome;
-use crate::{StateStore, StateWrite, StorageError};
+use crate::{StateSnapshot, StateStore, StateWrite, StorageError};
 
 const STORE: &str = "state";
 
@@ -107,15 +107,14 @@ impl StateStore for MemState {
     ) -> Result<(), StorageError> {
         let disk = self.disk();
         disk.check_alive()?;
-        if from >= to {
-            return Ok(());
-        }
-        for (key, value) in disk.current.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to))) {
-            if visit(key, value).is_break() {
-                break;
-            }
-        }
+        scan(&disk.current, from, to, visit);
         Ok(())
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn StateSnapshot>, StorageError> {
+        let disk = self.disk();
+        disk.check_alive()?;
+        Ok(Box::new(MemSnapshot(disk.current.clone())))
     }
 
     fn write(&self, batch: Vec<StateWrite>) -> Result<(), StorageError> {
@@ -159,6 +158,33 @@ impl Disk {
 }
 
 type Rows = BTreeMap<Box<[u8]>, Bytes>;
+
+/// A copy of all rows.
+struct MemSnapshot(Rows);
+
+impl StateSnapshot for MemSnapshot {
+    fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        scan(&self.0, from, to, visit);
+        Ok(())
+    }
+}
+
+fn scan(rows: &Rows, from: &[u8], to: &[u8], visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>) {
+    if from >= to {
+        return;
+    }
+    let range = rows.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)));
+    for (key, value) in range {
+        if visit(key, value).is_break() {
+            break;
+        }
+    }
+}
 
 fn apply(rows: &mut Rows, batch: &[StateWrite]) {
     for (key, value) in batch {
