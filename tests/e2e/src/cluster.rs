@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 use tempfile::TempDir;
+use test_s3::TestS3;
 use tokio::task::block_in_place;
 
 use crate::disk::SlowDisk;
@@ -36,6 +37,7 @@ pub struct Plan {
     environment: Vec<(String, String)>,
     network: Option<Network>,
     slow_disks: bool,
+    bucket: Option<TestS3>,
 }
 
 /// A running cluster. Dropping it kills its processes. When a test fails its folder is kept.
@@ -47,6 +49,8 @@ pub struct Cluster {
     /// The network, when it has one of its own.
     pub network: Option<Network>,
     disk: Option<SlowDisk>,
+    /// Where it keeps its snapshots, when it does.
+    pub bucket: Option<TestS3>,
     /// First three numbers of its addresses.
     prefix: String,
     folder: Option<TempDir>,
@@ -125,7 +129,7 @@ impl Plan {
     /// A cluster of the program `exe`.
     #[must_use]
     pub fn new(exe: &str) -> Self {
-        Self { exe: exe.to_owned(), environment: Vec::new(), network: None, slow_disks: false }
+        Self { exe: exe.to_owned(), environment: Vec::new(), network: None, slow_disks: false, bucket: None }
     }
 
     /// Sets an environment variable of all nodes.
@@ -149,6 +153,22 @@ impl Plan {
         self
     }
 
+    /// It keeps snapshots in a bucket of this process. Not in a network of its own, where the bucket is not reached.
+    #[must_use]
+    pub fn bucket(mut self) -> Self {
+        let bucket = TestS3::start();
+        for (name, value) in [
+            ("ABIDE_SNAPSHOT__TO", bucket.location("snapshots").as_str()),
+            ("AWS_ACCESS_KEY_ID", test_s3::ACCESS_KEY_ID),
+            ("AWS_SECRET_ACCESS_KEY", test_s3::SECRET_ACCESS_KEY),
+            ("AWS_REGION", "us-east-1"),
+        ] {
+            self.environment.push((name.to_owned(), value.to_owned()));
+        }
+        self.bucket = Some(bucket);
+        self
+    }
+
     /// Starts it, node after node, and waits until it is complete.
     ///
     /// # Panics
@@ -157,9 +177,9 @@ impl Plan {
         let folder = tempfile::tempdir().unwrap();
         let disk = self.slow_disks.then(|| SlowDisk::build(folder.path())).flatten();
         let prefix = if self.network.is_some() { "10.77.0".to_owned() } else { free_prefix() };
-        let (exe, environment, network) = (self.exe, self.environment, self.network);
+        let Self { exe, environment, network, bucket, .. } = self;
         let folder = Some(folder);
-        let mut cluster = Cluster { exe, environment, nodes: Vec::new(), network, disk, prefix, folder };
+        let mut cluster = Cluster { exe, environment, nodes: Vec::new(), network, disk, bucket, prefix, folder };
         for _ in 0..nodes {
             cluster.grow();
         }
@@ -206,6 +226,8 @@ impl Cluster {
         }
         if self.network.is_some() {
             program.set_wrapper(Network::wrapper(place));
+            program.set_env("ABIDE_PEER__ALLOW_PLAIN_REMOTE", "true");
+            program.set_env("ABIDE_ADMIN__ALLOW_REMOTE", "true");
         }
         if let Some(disk) = &self.disk {
             for (name, value) in disk.environment(&folder.join("slow-disk")) {

@@ -25,6 +25,8 @@ pub enum Fault {
     Mute,
     /// Each sync of its disk takes half a second longer.
     SlowDisk,
+    /// The bucket for snapshots answers nobody, while snapshots are asked for.
+    BucketDown,
     /// SIGTERM and a restart of every node, one after another.
     RollingRestart,
 }
@@ -40,7 +42,7 @@ pub struct Blow {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::KillLeader,
         Self::KillAny,
         Self::Pause,
@@ -48,6 +50,7 @@ impl Fault {
         Self::Deafen,
         Self::Mute,
         Self::SlowDisk,
+        Self::BucketDown,
         Self::RollingRestart,
     ];
 
@@ -62,6 +65,7 @@ impl Fault {
             Self::Deafen => "leader-hears-nothing",
             Self::Mute => "leader-is-not-heard",
             Self::SlowDisk => "slow-disk-of-leader",
+            Self::BucketDown => "s3-down",
             Self::RollingRestart => "rolling-restart",
         }
     }
@@ -72,6 +76,7 @@ impl Fault {
         match self {
             Self::KillLeader | Self::KillAny => Duration::from_secs(2),
             Self::Pause | Self::Isolate | Self::Deafen | Self::Mute | Self::SlowDisk => Duration::from_secs(5),
+            Self::BucketDown => Duration::from_secs(20),
             Self::RollingRestart => Duration::ZERO,
         }
     }
@@ -82,6 +87,7 @@ impl Fault {
         match self {
             Self::Isolate | Self::Deafen | Self::Mute => cluster.network.is_some(),
             Self::SlowDisk => cluster.slow_disk(0, Duration::ZERO),
+            Self::BucketDown => cluster.bucket.is_some(),
             Self::KillLeader | Self::KillAny | Self::Pause | Self::RollingRestart => true,
         }
     }
@@ -92,7 +98,7 @@ impl Fault {
     /// When the fault is not possible, or the cluster does not recover.
     pub async fn strike(self, cluster: &mut Cluster, random: &mut Random) -> Blow {
         let victim = match self {
-            Self::RollingRestart => None,
+            Self::RollingRestart | Self::BucketDown => None,
             Self::KillAny => Some(one_of(&cluster.running(), random)),
             _ => {
                 let partitions = cluster.partitions().await;
@@ -100,6 +106,11 @@ impl Fault {
             }
         };
         match victim {
+            None if self == Self::BucketDown => {
+                bucket(cluster).set_fault(Some(test_s3::Fault::Refused));
+                tokio::time::sleep(self.duration()).await;
+                bucket(cluster).set_fault(None);
+            }
             None => {
                 for place in 0..cluster.len() {
                     cluster.stop(place);
@@ -125,7 +136,7 @@ impl Fault {
             Self::Deafen => network(cluster).deafen(victim),
             Self::Mute => network(cluster).mute(victim),
             Self::SlowDisk => assert!(cluster.slow_disk(victim, SLOW), "disks cannot be made slow"),
-            Self::RollingRestart => {}
+            Self::BucketDown | Self::RollingRestart => {}
         }
     }
 
@@ -137,13 +148,17 @@ impl Fault {
             Self::Pause => cluster.resume(victim),
             Self::Isolate | Self::Deafen | Self::Mute => network(cluster).heal(),
             Self::SlowDisk => assert!(cluster.slow_disk(victim, Duration::ZERO), "disks cannot be made slow"),
-            Self::RollingRestart => {}
+            Self::BucketDown | Self::RollingRestart => {}
         }
     }
 }
 
 fn network(cluster: &Cluster) -> &crate::netns::Network {
     cluster.network.as_ref().expect("the cluster has a network of its own")
+}
+
+fn bucket(cluster: &Cluster) -> &test_s3::TestS3 {
+    cluster.bucket.as_ref().expect("the cluster keeps snapshots in a bucket")
 }
 
 fn one_of<T: Clone>(all: &[T], random: &mut Random) -> T {

@@ -41,7 +41,7 @@ pub struct Process {
     pub ingress: Http,
     /// The door for operators.
     pub admin: Http,
-    /// Address for other nodes; empty when it was given none.
+    /// The address for other nodes.
     pub peer: String,
     /// When it was started.
     pub started: Instant,
@@ -161,10 +161,6 @@ impl Program {
             })
         };
         let mut surfaces = ["ingress", "admin", "peer"].map(|name| (name, None));
-        // A node that other nodes cannot reach has no address for them.
-        if !self.environment.iter().any(|(name, _)| name == "ABIDE_PEER") {
-            surfaces[2].1 = Some(String::new());
-        }
         while surfaces.iter().any(|(_, address)| address.is_none()) {
             let line = next();
             let (name, address) = line.split_once(' ').unwrap_or((&line, ""));
@@ -201,6 +197,7 @@ impl Program {
             .env("ABIDE_DATA", self.data())
             .env("ABIDE_INGRESS", "127.0.0.1:0")
             .env("ABIDE_ADMIN", "127.0.0.1:0")
+            .env("ABIDE_PEER", "127.0.0.1:0")
             .env(LEDGER, self.ledger())
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())

@@ -22,6 +22,7 @@ fn runs(fault: Fault) -> usize {
         Fault::KillLeader | Fault::KillAny | Fault::Isolate => 20,
         Fault::Pause | Fault::Deafen | Fault::Mute => 10,
         Fault::SlowDisk | Fault::RollingRestart => 5,
+        Fault::BucketDown => 2,
     })
 }
 
@@ -38,11 +39,11 @@ fn the_table_of_faults() {
         if place == Place::Inside {
             plan = plan.network(Network::new(NODES));
         }
-        make(plan.start(NODES).await).await;
+        make(plan).await;
     });
 }
 
-async fn make(mut cluster: Cluster) {
+async fn make(plan: Plan) {
     let mut random = Random::from_environment();
     let chosen = std::env::var("E2E_FAULTS").ok();
     let chosen = |fault: Fault| chosen.as_ref().is_none_or(|chosen| chosen.split(',').any(|name| name == fault.name()));
@@ -65,7 +66,16 @@ async fn make(mut cluster: Cluster) {
     let lasting = Fault::ALL.iter().filter(|fault| !fault.duration().is_zero());
     let lasting: Vec<_> = lasting.map(|fault| format!("{} {:?}", fault.name(), fault.duration())).collect();
     table.notes.push(format!("Faults last: {}.", lasting.join(", ")));
+    let mut cluster = plan.start(NODES).await;
     for fault in Fault::ALL.into_iter().filter(|fault| chosen(*fault)) {
+        if fault == Fault::BucketDown {
+            // On this machine's own addresses, where the bucket is.
+            let mut cluster = Plan::new(env!("CARGO_BIN_EXE_e2e-register")).bucket().start(NODES).await;
+            table.rows.push(strike(&mut cluster, fault, mix, &mut random).await);
+            e2e::report(&table.rows[table.rows.len() - 1].line());
+            cluster.end();
+            continue;
+        }
         if !fault.is_possible(&cluster) {
             let why = "network namespaces or a C compiler are missing where this was made".to_owned();
             e2e::report(&format!("skipped: {}: {why}", fault.name()));
