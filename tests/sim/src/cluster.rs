@@ -12,7 +12,7 @@ use crate::node::{Node, failed};
 use crate::violation::{Check, Invariant, check};
 use crate::world::{Event, World};
 
-/// Voters that a group should have, if there are as many nodes.
+/// Fewest voters of which one may lose its disk.
 const VOTERS: usize = 3;
 /// How many entries a learner may lack when it gets a vote.
 const NEARLY: u64 = 8;
@@ -93,7 +93,7 @@ impl World {
     }
 
     fn size(&self) -> usize {
-        VOTERS.min(self.machines.len())
+        self.config.voters
     }
 
     /// The group is what it should be, and all of it is there.
