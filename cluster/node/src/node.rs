@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use abide_host::{Host, HostSettings};
+use abide_model::codec;
 use abide_model::command::NodeInfo;
 use abide_model::id::NodeId;
 use abide_peer::{PeerSettings, Peers, ProtocolRange, TlsFiles, TlsMode, TlsSettings};
@@ -36,8 +37,6 @@ use crate::{admin, ingress, metrics, random};
 
 /// Exit code of a process whose log or tables failed: the outcome of requests under way is unknown.
 pub const EXIT_FATAL: i32 = 70;
-/// The level of features of this build; one is in force in a cluster when all its nodes have it.
-pub const FEATURES: u32 = 1;
 /// The versions of the protocol between nodes that this build speaks.
 const PROTOCOL: ProtocolRange = ProtocolRange { min: 1, max: 1 };
 /// How long a node that stops looks for heirs of its leaderships.
@@ -167,7 +166,7 @@ impl Node {
             admin: admin.to_string(),
             zone: config.cluster.zone.clone(),
             build: env!("CARGO_PKG_VERSION").to_owned(),
-            features: FEATURES,
+            features: codec::FEATURES,
         };
         let mut joined = match &known {
             None if !config.cluster.join.is_empty() => Some(join_cluster(config, &runtime, &peers, &info)?),

@@ -53,6 +53,8 @@ pub struct Partition<S> {
     in_flight: Option<InFlight>,
     trim_through: Option<u64>,
     shipping: Shipping,
+    /// How entries are written.
+    entry_version: u8,
     reads: Reads,
     /// Absent in a group of one: there nobody takes over.
     recent: Option<RecentResults>,
@@ -125,6 +127,7 @@ impl<S: StateStore> Partition<S> {
             in_flight: None,
             trim_through: None,
             shipping: Shipping::default(),
+            entry_version: codec::VERSION,
             reads: Reads::default(),
             recent: None,
             hashes: VecDeque::new(),
@@ -155,6 +158,7 @@ impl<S: StateStore> Partition<S> {
             Input::Persisted => self.persisted()?,
             Input::Wake => {}
             Input::Trim { through } => self.trim_through = self.trim_through.max(Some(through)),
+            Input::Features(level) => self.entry_version = codec::entry_version(level),
             Input::Offer(point) => self.raft.mut_store().offer(Some(point)),
             Input::Withdraw => self.raft.mut_store().offer(None),
             Input::Receive(message) => self.receive(message),
@@ -383,6 +387,7 @@ impl<S: StateStore> Partition<S> {
                 | Input::Wake
                 | Input::Trim { .. }
                 | Input::Offer(_)
+                | Input::Features(_)
                 | Input::Withdraw => unreachable!("these do not wait"),
             }
         }
@@ -422,7 +427,7 @@ impl<S: StateStore> Partition<S> {
                 bytes += command.encoded_len();
                 entry.commands.push(command);
             }
-            let data = codec::encode(&entry).into();
+            let data = codec::encode_as(self.entry_version, &entry).into();
             match self.raft.propose(Vec::new(), data) {
                 Ok(()) => self.proposed.push_back((self.raft.raft.raft_log.last_index(), entry)),
                 // A transfer is under way or too much is uncommitted: the commands keep their place.
