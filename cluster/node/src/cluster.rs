@@ -81,6 +81,8 @@ struct Inner {
     told: Mutex<BTreeMap<NodeId, Told>>,
     /// Groups of which this node has a replica.
     hosted: RwLock<BTreeSet<PartitionId>>,
+    /// The other nodes that this one talks to.
+    contacts: RwLock<BTreeSet<NodeId>>,
     changes: watch::Sender<u64>,
 }
 
@@ -108,6 +110,7 @@ impl Cluster {
             wanted: RwLock::default(),
             told: Mutex::default(),
             hosted: RwLock::default(),
+            contacts: RwLock::default(),
             changes: watch::Sender::new(0),
         }))
     }
@@ -181,6 +184,16 @@ impl Cluster {
         } else {
             all.remove(&partition)
         };
+    }
+
+    /// The other nodes that this one talks to: those of the meta group's tables, and before it has these, those who took
+    /// it in.
+    pub(crate) fn contacts(&self) -> BTreeSet<NodeId> {
+        self.0.contacts.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_contacts(&self, nodes: BTreeSet<NodeId>) {
+        *self.0.contacts.write().unwrap_or_else(PoisonError::into_inner) = nodes;
     }
 
     /// An index that is applied at least: what is asked for now is not in the log up to there.
@@ -257,6 +270,8 @@ pub(crate) async fn roster(cluster: Cluster, peers: Peers, seeds: Vec<NodeAddres
             addresses.extend(seeds.iter().map(|seed| (seed.node, seed.address.clone())));
         }
         if !addresses.is_empty() && addresses != connected {
+            let others = addresses.keys().copied().map(NodeId).filter(|node| *node != cluster.node());
+            cluster.set_contacts(others.collect());
             peers.set_peers(addresses.clone());
             connected = addresses;
         }

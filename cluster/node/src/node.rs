@@ -167,7 +167,7 @@ impl Node {
             build: env!("CARGO_PKG_VERSION").to_owned(),
             features: FEATURES,
         };
-        let joined = match &known {
+        let mut joined = match &known {
             None if !config.cluster.join.is_empty() => Some(join_cluster(config, &runtime, &peers, &info)?),
             _ => None,
         };
@@ -235,12 +235,6 @@ impl Node {
         office.open(engine.clone());
         let (stop, health) = (Stop::default(), Health::default());
         let mut doors = Vec::new();
-        doors.push(peer_runtime.handle().spawn(cluster::roster(
-            cluster.clone(),
-            peers.clone(),
-            joined.map(|joined| joined.nodes).unwrap_or_default(),
-            stop.clone(),
-        )));
         if node == FOUNDER {
             let found =
                 join::found(&engine, &identity.cluster_id, partitions, info.clone(), config.cluster.replication_factor);
@@ -249,9 +243,14 @@ impl Node {
             }
         } else if cluster.wanted().nodes.is_empty() && known.is_some() {
             // It joined, and was stopped before it knew the others.
-            let joined = join_cluster(config, &runtime, &peers, &info)?;
-            peers.set_peers(joined.nodes.into_iter().map(|known| (known.node, known.address)).collect());
+            joined = Some(join_cluster(config, &runtime, &peers, &info)?);
         }
+        doors.push(peer_runtime.handle().spawn(cluster::roster(
+            cluster.clone(),
+            peers.clone(),
+            joined.map(|joined| joined.nodes).unwrap_or_default(),
+            stop.clone(),
+        )));
         runtime.handle().spawn(join::announce(engine.clone(), node, info));
         doors.push(peer_runtime.handle().spawn(controller::run(engine.clone(), transport.clone(), stop.clone())));
 

@@ -22,10 +22,12 @@ use crate::guard::{self, Dropped, Receiver};
 use crate::raft_log::{self, RaftLog};
 use crate::recent::{Recent, RecentResults};
 use crate::shipping::Shipping;
-use crate::wire::Message;
+use crate::wire::{self, Message};
 use crate::{Input, Output, PartitionError, PartitionSettings, Progress, Stats, recover};
 use reads::Reads;
 
+/// Ticks between two replicas that stand for election because their leader is gone: longer than an election takes.
+const STAND_APART_TICKS: u32 = 3;
 /// Most inputs that wait while a write is under way; further messages are dropped, which their senders repair.
 const WAITING_MAX: usize = 4096;
 
@@ -55,6 +57,8 @@ pub struct Partition<S> {
     /// Absent in a group of one: there nobody takes over.
     recent: Option<RecentResults>,
     hashes: VecDeque<(u64, u64)>,
+    /// Ticks until this replica stands for election, because the leader is gone.
+    stands_in: Option<u32>,
     /// Where the rows of the snapshot are that the library is about to install.
     restoring: Option<u8>,
     outputs: VecDeque<Output>,
@@ -124,6 +128,7 @@ impl<S: StateStore> Partition<S> {
             reads: Reads::default(),
             recent: None,
             hashes: VecDeque::new(),
+            stands_in: None,
             restoring: None,
             outputs: VecDeque::new(),
             queued: 0,
@@ -357,11 +362,13 @@ impl<S: StateStore> Partition<S> {
                 Input::Campaign => self.raft.campaign().map_err(|error| self.consensus(&error))?,
                 Input::Tick => {
                     self.raft.tick();
+                    self.stand_early()?;
                     self.finish_change()?;
                     self.ship_again()?;
                 }
                 Input::Receive(message) => self.step(*message),
                 Input::Unreachable { replica } => self.raft.report_unreachable(replica),
+                Input::LeaderGone { replica } => self.leader_gone(replica)?,
                 Input::Read { context } => self.read(context),
                 Input::Fetched { entries, .. } => self.fetched(entries),
                 Input::SnapshotSent { replica, arrived } => self.snapshot_sent(replica, arrived),
@@ -386,7 +393,7 @@ impl<S: StateStore> Partition<S> {
     fn step(&mut self, message: Message) {
         let log = &self.raft.raft.raft_log;
         let receiver = Receiver { replica: self.settings.replica, last: log.last_index(), committed: log.committed };
-        let sound = guard::check(&message, receiver, |index| log.term(index).ok());
+        let sound = guard::check(&message, receiver, |index| term_at(log, index));
         let message = sound.and_then(|()| message.into_raft().ok_or(Dropped::Kind));
         match message {
             Ok(message) => drop(self.raft.step(message)),
@@ -498,12 +505,43 @@ impl<S: StateStore> Partition<S> {
     }
 
     fn send(&mut self, messages: Vec<raft::eraftpb::Message>) {
-        for message in messages {
+        for mut message in messages {
+            let log = &self.raft.raft.raft_log;
+            wire::straighten(&mut message, |index| if index == 0 { Some(0) } else { term_at(log, index) });
             let Some(message) = Message::from_raft(message) else { continue };
             let message = Box::new(message);
             let output = if message.snapshot.is_some() { Output::SendSnapshot(message) } else { Output::Send(message) };
             self.outputs.push_back(output);
         }
+    }
+
+    /// The leader's node is not connected any more. Followers forget the leader, so that they may vote for another one at
+    /// once, and stand in the order of their numbers, so that they do not split the votes.
+    fn leader_gone(&mut self, replica: u64) -> Result<(), PartitionError> {
+        let raft = &mut self.raft.raft;
+        if raft.state != StateRole::Follower || raft.leader_id != replica || !self.applied.voters.contains(&replica) {
+            return Ok(());
+        }
+        let term = raft.term;
+        raft.become_follower(term, raft::INVALID_ID);
+        let own = self.settings.replica;
+        let before = self.applied.voters.iter().filter(|voter| **voter < own && **voter != replica).count();
+        self.stands_in = self.is_voter().then(|| u32::try_from(before).unwrap_or(u32::MAX) * STAND_APART_TICKS);
+        if before == 0 { self.stand_early() } else { Ok(()) }
+    }
+
+    /// Counts down to the election that was brought forward, unless there is a leader meanwhile.
+    fn stand_early(&mut self) -> Result<(), PartitionError> {
+        let Some(left) = self.stands_in else { return Ok(()) };
+        if self.raft.raft.leader_id != raft::INVALID_ID || self.raft.raft.state != StateRole::Follower {
+            self.stands_in = None;
+        } else if left > 0 {
+            self.stands_in = Some(left - 1);
+        } else {
+            self.stands_in = None;
+            self.raft.campaign().map_err(|error| self.consensus(&error))?;
+        }
+        Ok(())
     }
 
     /// Passes on what the library could not read.
@@ -610,6 +648,11 @@ impl<S: StateStore> Partition<S> {
     fn start_of_log(&self) -> LogPosition {
         self.raft.store().start()
     }
+}
+
+/// The term of an entry of the log. The library says 0 of those that it does not have any more.
+fn term_at(log: &raft::RaftLog<RaftLog>, index: u64) -> Option<u64> {
+    log.term(index).ok().filter(|term| *term > 0)
 }
 
 #[cfg(test)]

@@ -224,9 +224,13 @@ const KINDS: [(Kind, raft_wire::MessageType); 12] = [
 ];
 
 impl Message {
-    /// The library's message; `None` for one that never travels (rows B.3, B.7).
+    /// The library's message; `None` for one that never travels (rows B.3, B.7), or whose entries are not those behind
+    /// its index (see [`straighten`]): the receiver would take them for others.
     pub(crate) fn from_raft(mut message: raft_wire::Message) -> Option<Self> {
         let (kind, _) = KINDS.into_iter().find(|(_, raft)| *raft == message.msg_type)?;
+        if kind == Kind::Append && !is_straight(&message) {
+            return None;
+        }
         let mut entries = std::mem::take(&mut message.entries).into_vec();
         // A read's name is the data of the one entry of its messages.
         let context = match kind {
@@ -317,6 +321,25 @@ impl SnapshotPoint {
     }
 }
 
+fn is_straight(append: &raft_wire::Message) -> bool {
+    let places = append.index.saturating_add(1)..;
+    places.zip(append.entries.iter()).all(|(place, entry)| place == entry.index)
+}
+
+/// Makes the entries of an append follow its index. The library batches entries into an append that waits to be sent,
+/// and forgets to compare when that one is empty: it may speak of a later index than the entries begin at, when a
+/// follower was found to have less meanwhile. `term_at` is the term of an entry of the sender's log.
+pub(crate) fn straighten(message: &mut raft_wire::Message, term_at: impl Fn(u64) -> Option<u64>) {
+    if message.msg_type != raft_wire::MessageType::MsgAppend || is_straight(message) {
+        return;
+    }
+    let before = message.entries.first().map_or(0, |entry| entry.index.saturating_sub(1));
+    if let Some(term) = term_at(before) {
+        message.index = before;
+        message.log_term = term;
+    }
+}
+
 fn entry_from_raft(entry: raft_wire::Entry) -> WireEntry {
     let kind = match entry.get_entry_type() {
         raft_wire::EntryType::EntryNormal => EntryKind::Normal,
@@ -379,6 +402,29 @@ mod tests {
         for message in [append(), read, snapshot] {
             assert_eq!(Message::from_raft(message.clone().into_raft().unwrap()), Some(message));
         }
+    }
+
+    /// What `try_batching` of the library makes of an empty append at index 9 and entries from 7 on.
+    fn crooked() -> raft_wire::Message {
+        let entry = |index| raft_wire::Entry { index, term: 4, ..raft_wire::Entry::default() };
+        let mut message = raft_wire::Message { index: 9, log_term: 4, term: 5, ..raft_wire::Message::default() };
+        message.msg_type = raft_wire::MessageType::MsgAppend;
+        message.entries = vec![entry(7), entry(8)].into();
+        message
+    }
+
+    /// The simulator found two entries at one index and term: entries took the places of others on their way.
+    #[test]
+    fn entries_keep_their_places() {
+        assert_eq!(Message::from_raft(crooked()), None);
+        let mut message = crooked();
+        straighten(&mut message, |index| (index == 6).then_some(3));
+        assert_eq!((message.index, message.log_term), (6, 3));
+        let sent = Message::from_raft(message.clone()).unwrap();
+        assert_eq!(sent.into_raft().unwrap().entries, message.entries);
+        let mut message = crooked();
+        straighten(&mut message, |_| None);
+        assert_eq!(Message::from_raft(message), None, "the entry before is not known any more");
     }
 
     #[test]

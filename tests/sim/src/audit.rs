@@ -8,6 +8,7 @@ use abide_partition::{Partition, PartitionSettings};
 use abide_storage::{HardState, LogPosition, MemState, Overlay, RecoveredLog};
 
 use crate::app;
+use crate::machine::{FOUNDER, replica_on};
 use crate::model;
 use crate::names;
 use crate::node::failed;
@@ -17,15 +18,30 @@ use crate::world::World;
 
 /// All checks that need the end.
 pub(crate) fn audit(world: &mut World) -> Check {
-    if let Some(node) = world.node.take() {
-        let result = world.compare(&node);
-        world.node = Some(node);
-        result?;
+    for number in 0..world.machines.len() {
+        world.with_node(number, |world, node| {
+            for (p, slot) in &node.slots {
+                world.check_hash(*p, &slot.partition)?;
+            }
+            world.compare(node)
+        })?;
     }
     money(world)?;
     counters(world)?;
     acknowledged(world)?;
+    executed_once(world)?;
     replay(world)
+}
+
+/// I4: a plain call is executed at most once, however often it was passed on.
+fn executed_once(world: &World) -> Check {
+    for id in &world.plain {
+        let ends = world.model.part(*id).ends.get(id);
+        check(ends.is_none_or(|ends| ends.len() <= 1), Invariant::I4EffectOnce, || {
+            format!("{id} was executed more than once: {ends:?}")
+        })?;
+    }
+    Ok(())
 }
 
 /// I17: what was paid was received.
@@ -81,8 +97,12 @@ fn replay(world: &mut World) -> Check {
             start: LogPosition::default(),
             hard_state: HardState { term: last.term, vote: 1, commit: last.index },
             entries,
+            generation: 0,
         };
-        let settings = PartitionSettings::single(PartitionId(p), world.config.partitions);
+        // Somebody who is no member, and applies what the members agreed on.
+        let observer = replica_on(world.machines.len(), 0);
+        let single = PartitionSettings::single(PartitionId(p), world.config.partitions);
+        let settings = PartitionSettings { replica: observer, bootstrap_voters: vec![FOUNDER], ..single };
         let overlay = Overlay::new(p, Arc::new(SimState { disk: MemState::new(), canary: None }));
         let mut replica = Partition::open(settings, log, overlay).map_err(|error| failed(&error))?;
         replica.handle(abide_partition::Input::Tick, Millis(0)).map_err(|error| failed(&error))?;
@@ -110,13 +130,17 @@ pub(crate) fn stuck(world: &World) -> String {
             text.push_str(" an outbox is not empty;");
         }
     }
-    match &world.node {
-        Some(node) => {
-            let (flows, objects) = node.host_sizes();
-            let _ = write!(text, " quiet: {}, {flows} flows, {objects} objects;", node.is_quiet());
+    for (number, machine) in world.machines.iter().enumerate() {
+        let name = number + 1;
+        match &machine.process {
+            Some(node) => {
+                let (flows, objects) = node.host_sizes();
+                let _ = write!(text, " n{name} quiet: {}, {flows} flows, {objects} objects;", node.is_quiet());
+            }
+            None => drop(write!(text, " n{name} is down;")),
         }
-        None => text.push_str(" the node is down;"),
     }
+    text.push_str(&world.unsettled());
     let _ = write!(text, " {} requests open", world.requests.len());
     text
 }

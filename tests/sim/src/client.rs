@@ -2,16 +2,17 @@
 
 mod operator;
 
-use abide_model::command::{Body, Command, Form, Invoke, Outcome, Signal, Target};
+use abide_model::command::{Body, Command, Invoke, Outcome, Signal, Target};
 use abide_model::effect::Answer;
-use abide_model::id::{InvocationId, PartitionId};
+use abide_model::id::{InvocationId, ObjectId, PartitionId, PartitionKey};
 use abide_model::protocol::{Failure, SignalId, SignalResult, Value};
 use bytes::Bytes;
 
-use crate::host::HostMsg;
+use crate::app::{self, Fields};
+use crate::ingress::{Job, Pending, Said, is_plain};
 use crate::names::{self, Callee};
 use crate::violation::{Check, Invariant, check};
-use crate::world::{Event, World};
+use crate::world::{Event, Step, World};
 
 /// How long a client waits for a result, in ms.
 const PATIENCE: u64 = 5_000;
@@ -26,11 +27,26 @@ pub(crate) struct Request {
     retention: Option<u64>,
     /// To repeat it.
     invoke: Option<Invoke>,
+    /// The node that it was sent to.
+    pub(crate) at: usize,
+    /// What a read has to see.
+    floor: Floor,
+}
+
+/// What had happened when a read began.
+#[derive(Clone, Copy, Debug, Default)]
+struct Floor {
+    /// Committed entries of the partition.
+    committed: u64,
+    /// The highest sum that a client had seen of the counter.
+    sum: i64,
+    /// The life of the invocation, if it was under way.
+    life: Option<u64>,
 }
 
 /// What a client waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wait {
+pub(crate) enum Wait {
     /// The end.
     Result,
     /// The place in the log.
@@ -48,25 +64,27 @@ impl World {
         if self.requests_left == 0 {
             return Ok(());
         }
-        if self.node.is_none() {
+        let Some(at) = self.door() else {
             let delay = self.rng.client.range(5, 50);
             self.after(delay, Event::Client(client));
             return Ok(());
-        }
+        };
         self.requests_left -= 1;
         let kind = self.rng.client.weighted(&self.config.mix);
         if self.config.flood && self.requests_left.is_multiple_of(8) {
-            return self.flood(client);
+            return self.flood(client, at);
         }
         match kind {
-            10 => return self.order(client),
-            14 => return self.edit(client),
-            15 => return self.schedule(client),
-            16 => return self.letter(client),
+            10 => return self.order(client, at),
+            14 => return self.edit(client, at),
+            15 => return self.schedule(client, at),
+            16 => return self.letter(client, at),
+            17 => return self.read_state(client, at),
+            18 => return self.read_output(client, at),
             _ => {}
         }
         let (callee, wait) = self.callee(kind);
-        let now = self.wall();
+        let now = self.wall(at);
         let mut invoke = callee.invoke(&mut self.rng.client, now);
         if matches!(kind, 2 | 6 | 12) && self.rng.client.chance(6_000) {
             invoke.execute_at = now + self.rng.client.range(1, 800);
@@ -78,24 +96,24 @@ impl World {
             self.targets.push(id);
         }
         let retention = callee.idempotency.as_ref().map(|_| callee.retention);
-        let request = Request { client, id, target: callee.target(), wait, retention, invoke: Some(invoke.clone()) };
+        let request = Request::new(client, at, id, callee.target(), wait, retention, Some(invoke.clone()));
         let repeat = retention.is_some() && self.rng.client.chance(self.config.faults.impatience);
-        self.submit(request.clone(), invoke.clone())?;
+        self.submit(request.clone(), invoke.clone());
         if repeat {
-            self.submit(Request { wait: Wait::Result, ..request }, invoke)?;
+            self.submit(Request { wait: Wait::Result, ..request }, invoke);
         }
         Ok(())
     }
 
     /// A request after which more letters come than are kept.
-    fn flood(&mut self, client: u64) -> Check {
+    fn flood(&mut self, client: u64, at: usize) -> Check {
         let callee = Callee::flood();
-        let now = self.wall();
+        let now = self.wall(at);
         let invoke = callee.invoke(&mut self.rng.client, now);
         let Some(id) = invoke.id() else { return Ok(()) };
-        let (target, invoke) = (callee.target(), Some(invoke));
-        let request = Request { client, id, target, wait: Wait::Acceptance, retention: None, invoke: invoke.clone() };
-        self.submit(request, invoke.unwrap_or_default())
+        let request = Request::new(client, at, id, callee.target(), Wait::Acceptance, None, Some(invoke.clone()));
+        self.submit(request, invoke);
+        Ok(())
     }
 
     fn callee(&mut self, kind: usize) -> (Callee, Wait) {
@@ -135,29 +153,63 @@ impl World {
         (callee, wait)
     }
 
-    fn submit(&mut self, request: Request, invoke: Invoke) -> Check {
-        let id = request.id;
-        let (client, wait) = (request.client, request.wait);
-        let partition = PartitionId::of(id.partition_key, self.config.partitions);
-        if self.is_overloaded(partition) {
-            self.counts.refused += 1;
-            self.after(20, Event::Client(client));
+    /// A node that takes requests.
+    fn door(&mut self) -> Option<usize> {
+        let up = (0..self.machines.len()).filter(|number| self.machines[*number].process.is_some());
+        let up: Vec<usize> = up.collect();
+        (!up.is_empty()).then(|| up[usize::try_from(self.rng.client.below(up.len() as u64)).unwrap_or(0)])
+    }
+
+    fn submit(&mut self, request: Request, invoke: Invoke) {
+        if is_plain(&invoke) {
+            self.plain.insert(request.id);
+        }
+        let job = Job::Invoke(Box::new(invoke), request.wait);
+        self.hand_in(request, job);
+    }
+
+    /// A request goes to its node.
+    fn hand_in(&mut self, request: Request, job: Job) {
+        let p = PartitionId::of(request.id.partition_key, self.config.partitions).0;
+        let at = request.at;
+        let number = self.open(request);
+        let delay = self.rng.net.range(0, self.config.delay_ms);
+        let epoch = self.machines[at].epoch;
+        let pending = Box::new(Pending::new(p, job));
+        self.after(delay, Event::Process(at, epoch, Step::Come(number, pending)));
+    }
+
+    /// The state of an object.
+    fn read_state(&mut self, client: u64, at: usize) -> Check {
+        let rng = &mut self.rng.client;
+        let service = [names::COUNTER, names::COUNTER, names::CART][usize::try_from(rng.below(3)).unwrap_or(0)];
+        let object = ObjectId { service: service.into(), key: format!("k{}", rng.below(self.config.keys)) };
+        let id = InvocationId { partition_key: PartitionKey::of(&object.key), unique: 0 };
+        let sum = if service == names::COUNTER { self.ledger.highest_sum(&object.key) } else { 0 };
+        let target = names::target(service, "add", Some(object.key.clone()));
+        let mut request = Request::new(client, at, id, target, Wait::Answer, None, None);
+        request.floor = Floor { committed: self.committed_of(id), sum, life: None };
+        self.hand_in(request, Job::State(object));
+        Ok(())
+    }
+
+    /// The result of one of the last invocations, now or when it ends.
+    fn read_output(&mut self, client: u64, at: usize) -> Check {
+        let last = &self.targets[self.targets.len().saturating_sub(12)..];
+        if last.is_empty() {
+            self.after(1, Event::Client(client));
             return Ok(());
         }
-        let direct = wait == Wait::Result
-            && invoke.execute_at == 0
-            && request.target.form() == Form::Turn
-            && request.target.exclusive_object().is_some();
-        let number = self.open(request);
-        if wait == Wait::Result {
-            self.waiters.entry(id).or_default().push(number);
-        }
-        if direct {
-            self.tell_host(partition.0, HostMsg::Call { request: number, invoke: Box::new(invoke) });
-        } else {
-            self.propose_from_outside(id, Command { request: number, body: Some(Body::Invoke(invoke)) });
-        }
+        let id = last[usize::try_from(self.rng.client.below(last.len() as u64)).unwrap_or(0)];
+        let life = self.model.part(id).invocations.get(&id).map(|inv| inv.life);
+        let mut request = Request::new(client, at, id, Target::default(), Wait::Answer, None, None);
+        request.floor = Floor { committed: self.committed_of(id), sum: 0, life };
+        self.hand_in(request, Job::Output(id));
         Ok(())
+    }
+
+    fn committed_of(&self, id: InvocationId) -> u64 {
+        self.tap[PartitionId::of(id.partition_key, self.config.partitions).0 as usize].len() as u64
     }
 
     fn open(&mut self, request: Request) -> u64 {
@@ -173,7 +225,7 @@ impl World {
     fn close(&mut self, number: u64, what: &str) {
         let Some(request) = self.requests.remove(&number) else { return };
         self.trace.line(format_args!("client {}: {what} {}", request.client, request.id));
-        let delay = self.rng.client.range(0, 30);
+        let delay = self.rng.client.range(0, self.config.think_ms);
         self.after(delay, Event::Client(request.client));
     }
 
@@ -182,70 +234,116 @@ impl World {
         self.unknown(number)
     }
 
-    /// All connections broke.
-    pub(crate) fn disconnected(&mut self) -> Check {
-        self.waiters.clear();
-        for number in self.requests.keys().copied().collect::<Vec<_>>() {
+    /// All connections to a node broke.
+    pub(crate) fn disconnected(&mut self, at: usize) -> Check {
+        let open = self.requests.iter().filter(|(_, request)| request.at == at);
+        for number in open.map(|(number, _)| *number).collect::<Vec<_>>() {
             self.unknown(number)?;
         }
         Ok(())
     }
 
     /// The outcome is unknown: an idempotent request is repeated.
-    fn unknown(&mut self, number: u64) -> Check {
+    pub(crate) fn unknown(&mut self, number: u64) -> Check {
         let Some(request) = self.requests.get(&number).cloned() else { return Ok(()) };
         self.counts.unknown += 1;
-        if let (Some(invoke), Some(_), true) = (&request.invoke, request.retention, self.node.is_some()) {
+        if let Some(node) = &mut self.machines[request.at].process {
+            node.errands.remove(&number);
+        }
+        if let (Some(invoke), Some(_), Some(at)) = (&request.invoke, request.retention, self.door()) {
             self.requests.remove(&number);
-            return self.submit(request.clone(), invoke.clone());
+            let invoke = invoke.clone();
+            self.submit(Request { at, ..request }, invoke);
+            return Ok(());
         }
         self.close(number, "does not know");
         Ok(())
     }
 
-    /// The node said that a request took its place.
-    pub(crate) fn accepted(&mut self, number: u64, id: InvocationId) -> Check {
-        check(self.model.knows(id), Invariant::I1NoLostWork, || {
-            format!("{id} was acknowledged, but no committed entry accepts it")
-        })?;
-        if self.requests.get(&number).is_some_and(|request| request.wait == Wait::Acceptance) {
-            self.ledger.acknowledged.insert(id);
-            self.counts.acknowledged += 1;
-            self.close(number, "has a place for");
+    /// A request was not taken, because too much waits.
+    pub(crate) fn refused(&mut self, number: u64) {
+        let Some(request) = self.requests.remove(&number) else { return };
+        self.counts.refused += 1;
+        self.after(20, Event::Client(request.client));
+    }
+
+    /// A client is told what became of its request.
+    pub(crate) fn told(&mut self, number: u64, said: Said) -> Check {
+        let Some(request) = self.requests.get(&number).cloned() else { return Ok(()) };
+        let (id, floor) = (request.id, request.floor);
+        match said {
+            Said::Accepted => {
+                self.ledger.acknowledged.insert(id);
+                self.counts.acknowledged += 1;
+                self.close(number, "has a place for");
+            }
+            Said::Completed(outcome, target) => {
+                self.completed(id, &outcome)?;
+                if request.invoke.is_none() {
+                    self.counts.reads += 1;
+                    self.close(number, "has read the result of");
+                    return Ok(());
+                }
+                self.ledger.acknowledged.insert(id);
+                self.counts.acknowledged += 1;
+                let target = if target.service.is_empty() { request.target } else { *target };
+                self.ledger.answered(id, &target.service, target.key.as_deref(), &outcome)?;
+                self.close(number, "has the result of");
+            }
+            Said::State(fields, applied) => {
+                self.counts.reads += 1;
+                check(applied >= floor.committed, Invariant::I2Linearizable, || {
+                    format!(
+                        "{} was read as of {applied}, after entry {} was committed",
+                        request.target, floor.committed
+                    )
+                })?;
+                let counter = request.target.service == names::COUNTER;
+                let sum = if counter { number_of(&fields) } else { 0 };
+                check(sum >= floor.sum, Invariant::I2Linearizable, || {
+                    format!("{} was read as {sum}, a client had seen {}", request.target, floor.sum)
+                })?;
+                self.close(number, "has read the state of");
+            }
+            Said::NotFound => {
+                self.counts.reads += 1;
+                let life = self.model.part(id).invocations.get(&id).map(|inv| inv.life);
+                check(life.is_none() || life != floor.life, Invariant::I2Linearizable, || {
+                    format!("{id} is under way all the time, but was not found")
+                })?;
+                self.close(number, "does not find");
+            }
+            _ => self.close(number, "has an answer about"),
         }
         Ok(())
     }
 
-    /// The node said that an invocation ended.
-    pub(crate) fn completed(&mut self, id: InvocationId, outcome: &Outcome, target: &Target) -> Check {
+    /// A leader said that an invocation ended: it did.
+    pub(crate) fn completed(&mut self, id: InvocationId, outcome: &Outcome) -> Check {
+        let ends = self.model.part(id).ends.get(&id);
+        check(ends.is_some_and(|ends| ends.contains(outcome)), Invariant::I6CompletedOnce, || {
+            format!("{id} was answered with {outcome:?}; committed are {ends:?}")
+        })
+    }
+
+    /// A leader answers a request with the end of its invocation.
+    pub(crate) fn results(&mut self, number: u64, id: InvocationId, outcome: &Outcome) -> Check {
+        let Some(retention) = self.requests.get(&number).and_then(|request| request.retention) else { return Ok(()) };
         let part = self.model.part(id);
-        check(part.ends.get(&id).is_some_and(|ends| ends.contains(outcome)), Invariant::I6CompletedOnce, || {
-            format!("{id} was answered with {outcome:?}; committed are {:?}", part.ends.get(&id))
-        })?;
         let kept = part.kept_until(id).filter(|(kept, _)| *kept == outcome).map(|(_, until)| until);
         let purges = part.purges.get(&id).copied().unwrap_or(0);
-        for number in self.waiters.remove(&id).unwrap_or_default() {
-            let Some(request) = self.requests.get(&number) else { continue };
-            self.ledger.acknowledged.insert(id);
-            self.counts.acknowledged += 1;
-            self.ledger.answered(id, &target.service, target.key.as_deref(), outcome)?;
-            if let (Some(until), Some(retention)) = (kept, request.retention) {
-                self.ledger.keeps(id, purges, outcome, until, retention)?;
-            }
-            self.close(number, "has the result of");
+        match kept {
+            Some(until) => self.ledger.keeps(id, purges, outcome, until, retention),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// The node answered an order or refused a request.
+    /// A leader answered whoever completes an awakeable.
     pub(crate) fn answered(&mut self, number: u64, answer: &Answer) {
         if let Some(awakeable) = self.completions.remove(&number)
             && *answer != Answer::NotFound
         {
             self.awakeables.insert(awakeable, true);
-        }
-        if self.requests.contains_key(&number) {
-            self.close(number, "has an answer about");
         }
     }
 
@@ -262,20 +360,36 @@ impl World {
         if self.awakeables.get(&awakeable).copied().unwrap_or(true) {
             return;
         }
-        if self.node.is_some() {
-            let (id, _, signal) = awakeable.clone();
-            let result = if self.rng.client.chance(2_000) {
-                SignalResult::Failure(Failure::new(400, "rejected"))
-            } else {
-                SignalResult::Value(Value { content: Bytes::from(self.rng.client.next().to_string()) })
-            };
-            let target = Bytes::copy_from_slice(&id.to_bytes());
-            let signal = Signal { target, signal: Some(signal), result: Some(result) };
-            self.last_request += 1;
-            self.completions.insert(self.last_request, awakeable.clone());
-            self.propose_from_outside(id, Command { request: self.last_request, body: Some(Body::Signal(signal)) });
-        }
+        let (id, _, signal) = awakeable.clone();
+        let result = if self.rng.client.chance(2_000) {
+            SignalResult::Failure(Failure::new(400, "rejected"))
+        } else {
+            SignalResult::Value(Value { content: Bytes::from(self.rng.client.next().to_string()) })
+        };
+        let target = Bytes::copy_from_slice(&id.to_bytes());
+        let signal = Signal { target, signal: Some(signal), result: Some(result) };
+        self.last_request += 1;
+        self.completions.insert(self.last_request, awakeable.clone());
+        self.propose_from_outside(id, Command { request: self.last_request, body: Some(Body::Signal(signal)) });
         let again = self.rng.client.range(200, 600);
         self.after(again, Event::Complete(awakeable));
     }
+}
+
+impl Request {
+    fn new(
+        client: u64,
+        at: usize,
+        id: InvocationId,
+        target: Target,
+        wait: Wait,
+        retention: Option<u64>,
+        invoke: Option<Invoke>,
+    ) -> Self {
+        Self { client, id, target, wait, retention, invoke, at, floor: Floor::default() }
+    }
+}
+
+fn number_of(fields: &Fields) -> i64 {
+    app::number(fields, "n", 0)
 }

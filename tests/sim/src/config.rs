@@ -36,11 +36,33 @@ pub enum Canary {
     FireTwice,
     /// The host does not stop attempts that are paused or over.
     IgnoreAbort,
+    /// Followers answer before what they promise is durable.
+    SendBeforePersist,
+    /// A replica that lost its disk goes on under its old id.
+    AmnesiacVote,
+    /// Reads are answered without asking whether the leader still leads.
+    StaleRead,
+    /// A row is missing in snapshots.
+    PartialSnapshot,
+    /// The leader acknowledges requests once it has them itself.
+    AckBeforeQuorum,
+    /// Repeated requests are not looked for among the recent results.
+    SkipRecent,
+    /// The recent results are asked as if they reached back for ever.
+    UnboundRecent,
+    /// A repeated request is proposed although its invocation is under way, and may come behind its end.
+    ProposeActive,
+    /// Logs are cut behind state that is not durable.
+    TrimUndurable,
+    /// Entries leave the disk that followers need, without a word to the replica.
+    CutLog,
+    /// A host goes on when leadership is lost, and its records get the present term.
+    IgnoreTerm,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 25] = [
         Self::SkipFsync,
         Self::AckBeforeCommit,
         Self::DropTaken,
@@ -55,6 +77,17 @@ impl Canary {
         Self::DropLetters,
         Self::FireTwice,
         Self::IgnoreAbort,
+        Self::SendBeforePersist,
+        Self::AmnesiacVote,
+        Self::StaleRead,
+        Self::PartialSnapshot,
+        Self::AckBeforeQuorum,
+        Self::SkipRecent,
+        Self::UnboundRecent,
+        Self::ProposeActive,
+        Self::TrimUndurable,
+        Self::CutLog,
+        Self::IgnoreTerm,
     ];
 
     /// The name on the command line.
@@ -75,7 +108,56 @@ impl Canary {
             Self::DropLetters => "drop-letters",
             Self::FireTwice => "fire-twice",
             Self::IgnoreAbort => "ignore-abort",
+            Self::SendBeforePersist => "send-before-persist",
+            Self::AmnesiacVote => "amnesiac-vote",
+            Self::StaleRead => "stale-read",
+            Self::PartialSnapshot => "partial-snapshot",
+            Self::AckBeforeQuorum => "ack-before-quorum",
+            Self::SkipRecent => "skip-recent",
+            Self::UnboundRecent => "unbound-recent",
+            Self::ProposeActive => "propose-active",
+            Self::TrimUndurable => "trim-undurable",
+            Self::CutLog => "cut-log",
+            Self::IgnoreTerm => "ignore-term",
         }
+    }
+}
+
+impl Canary {
+    /// Whether one node alone cannot have this fault.
+    fn needs_nodes(self) -> bool {
+        matches!(
+            self,
+            Self::SendBeforePersist
+                | Self::AmnesiacVote
+                | Self::StaleRead
+                | Self::PartialSnapshot
+                | Self::AckBeforeQuorum
+                | Self::SkipRecent
+                | Self::UnboundRecent
+                | Self::ProposeActive
+                | Self::CutLog
+                | Self::IgnoreTerm
+        )
+    }
+}
+
+impl Faults {
+    /// What can go wrong between nodes. Each class is on with a probability of one half.
+    fn draw_network(&mut self, rng: &mut Rng) {
+        let mut class = |low: u64, high: u64| {
+            let (on, rate) = (rng.chance(5_000), rng.range(low, high));
+            if on { rate } else { 0 }
+        };
+        self.pause = class(1, 15);
+        self.loss = class(50, 2_000);
+        self.double = class(100, 3_000);
+        self.slow = class(100, 5_000);
+        self.bytes_per_ms = class(20, 1_000);
+        self.cut = class(50, 800);
+        self.members = class(200, 2_000);
+        self.transfer = class(100, 1_000);
+        self.wipe = class(50, 500);
     }
 }
 
@@ -93,7 +175,22 @@ impl FromStr for Canary {
 /// Everything that is fixed for a run. Chances are in 10,000.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
+    pub(crate) nodes: usize,
     pub(crate) partitions: u32,
+    /// How far clocks are apart at first, in ms.
+    pub(crate) skew_ms: u64,
+    /// Shortest time before the faults stop, in ms.
+    pub(crate) storm_ms: u64,
+    /// Longest pause of a client between two requests, in ms.
+    pub(crate) think_ms: u64,
+    /// Mean delay of what the network slows down, in ms.
+    pub(crate) slow_ms: u64,
+    /// Chance that a group grows, in each round of the controller.
+    pub(crate) growth: u64,
+    pub(crate) tail_entries: u64,
+    pub(crate) tail_entries_max: u64,
+    /// Chance of a comparison with the model at each tick.
+    pub(crate) compare: u64,
     pub(crate) clients: u64,
     /// Requests of all clients together.
     pub(crate) requests: u64,
@@ -117,7 +214,7 @@ pub(crate) struct Config {
     /// How long results of idempotent flows are kept, in ms.
     pub(crate) flow_retention: u64,
     /// Relative frequency of each kind of request, see `client`.
-    pub(crate) mix: [u64; 17],
+    pub(crate) mix: [u64; 19],
     /// Whether failures come in such numbers that letters are dropped.
     pub(crate) flood: bool,
     pub(crate) faults: Faults,
@@ -149,6 +246,24 @@ pub(crate) struct Faults {
     pub(crate) passivate: u64,
     /// A request of a client is repeated before it is answered.
     pub(crate) impatience: u64,
+    /// A process is stopped without being told, at each event.
+    pub(crate) pause: u64,
+    /// A message between nodes, or the second half of a snapshot, is lost.
+    pub(crate) loss: u64,
+    /// A message between nodes arrives twice.
+    pub(crate) double: u64,
+    /// A message between nodes takes long, and others overtake it.
+    pub(crate) slow: u64,
+    /// What a link carries, in bytes per ms; 0 is everything.
+    pub(crate) bytes_per_ms: u64,
+    /// A link or a node is cut, ten times a second.
+    pub(crate) cut: u64,
+    /// A replica is to be replaced or removed, in each round of the controller.
+    pub(crate) members: u64,
+    /// Leadership is to be handed over, in each round of the controller.
+    pub(crate) transfer: u64,
+    /// A machine loses its disks, in each round of the controller.
+    pub(crate) wipe: u64,
 }
 
 impl Config {
@@ -171,8 +286,16 @@ impl Config {
             stale: class(500, 5_000),
             passivate: class(100, 2_000),
             impatience: class(100, 1_500),
+            ..Faults::default()
         };
         let mut rng = Rng::stream(seed, "topology");
+        let nodes = match canary {
+            Some(canary) if canary.needs_nodes() => [3, 3, 3, 4, 5][usize::try_from(rng.below(5)).unwrap_or(0)],
+            _ => [1, 1, 2, 3, 3, 3, 3, 4, 5][usize::try_from(rng.below(9)).unwrap_or(0)],
+        };
+        if nodes > 1 {
+            faults.draw_network(&mut Rng::stream(seed, "network"));
+        }
         match canary {
             Some(Canary::SkipFsync | Canary::AckBeforeCommit) => faults.power = faults.power.max(20),
             Some(Canary::DropTaken | Canary::DropCompletions | Canary::SwapFifo) => faults.kill = faults.kill.max(20),
@@ -181,9 +304,17 @@ impl Config {
                 faults.kill = faults.kill.max(20);
             }
             Some(Canary::ReuseIds) => faults.stale = 5_000,
-            Some(Canary::EarlyTimers | Canary::RepeatMessages | Canary::FireTwice | Canary::IgnoreAbort) | None => {}
+            Some(Canary::TrimUndurable) => faults.power = faults.power.max(20),
+            Some(Canary::SendBeforePersist) => faults.power = 60,
+            Some(Canary::AmnesiacVote) => faults.wipe = 1_000,
+            Some(Canary::StaleRead) => (faults.cut, faults.pause) = (1_000, 30),
+            Some(Canary::SkipRecent | Canary::UnboundRecent | Canary::ProposeActive | Canary::IgnoreTerm) => {
+                (faults.cut, faults.kill, faults.transfer) = (800, 40, 1_000);
+            }
+            Some(Canary::PartialSnapshot | Canary::CutLog) => faults.cut = 800,
+            _ => {}
         }
-        let mut mix = [0; 17];
+        let mut mix = [0; 19];
         for weight in &mut mix {
             *weight = if rng.chance(7_000) { rng.range(1, 10) } else { 0 };
         }
@@ -199,13 +330,27 @@ impl Config {
             Some(Canary::DropLetters) => (mix[6], mix[8]) = (20, 20),
             Some(Canary::FireTwice) => mix[15] = 20,
             Some(Canary::IgnoreAbort) => (mix[5], mix[7], mix[10]) = (20, 20, 20),
+            Some(Canary::StaleRead) => (mix[0], mix[17]) = (20, 40),
+            Some(Canary::SkipRecent | Canary::UnboundRecent) => (mix[0], mix[1]) = (40, 20),
+            Some(Canary::IgnoreTerm | Canary::ProposeActive) => (mix[5], mix[7]) = (30, 30),
             _ => {}
         }
         if mix.iter().all(|weight| *weight == 0) {
             mix[0] = 1;
         }
+        let partitions = u32::try_from(rng.range(1, if nodes == 1 { 4 } else { 3 })).unwrap_or(1);
+        let storm_ms = if nodes == 1 { 0 } else { rng.range(3_000, 12_000) };
         Self {
-            partitions: u32::try_from(rng.range(1, 4)).unwrap_or(1),
+            nodes,
+            partitions,
+            skew_ms: if rng.chance(5_000) { rng.range(0, 2_000) } else { 0 },
+            storm_ms,
+            think_ms: if nodes == 1 { 30 } else { rng.range(30, 1_000) },
+            slow_ms: rng.range(2, 100),
+            growth: rng.range(500, 10_000),
+            tail_entries: rng.range(0, 12),
+            tail_entries_max: rng.range(12, 60),
+            compare: if nodes == 1 { 1_500 } else { 400 },
             clients: rng.range(1, 8),
             requests: rng.range(20, 90),
             accounts: rng.range(2, 5),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use abide_model::command::{AttemptFailed, Body, Command, Form, Invoke, Next, StateVersion, Turn};
 use abide_model::effect::Work;
-use abide_model::id::{InvocationId, ObjectId, PartitionId};
+use abide_model::id::{InvocationId, ObjectId, PartitionId, PartitionKey};
 use abide_model::protocol::{Failure, SignalId};
 use abide_model::table::JournalRow;
 use bytes::Bytes;
@@ -91,6 +91,8 @@ pub(crate) enum Timer {
 
 /// What a call of the host may use.
 pub(crate) struct Cx<'a> {
+    /// Whose host it is.
+    pub(crate) node: usize,
     /// The node's clock.
     pub(crate) now: u64,
     pub(crate) partitions: u32,
@@ -142,7 +144,7 @@ impl Host {
             HostMsg::Notify { id, attempt, index, entry } => return self.notify(id, attempt, index, &entry, cx),
             HostMsg::Appended { id, attempt } => return self.appended(id, attempt, cx),
             HostMsg::Abort { id, object } => {
-                cx.ledger.stops(id);
+                cx.ledger.stops(cx.node, id);
                 if cx.canary != Some(Canary::IgnoreAbort) {
                     self.flows.remove(&id);
                 }
@@ -173,6 +175,14 @@ impl Host {
     /// Number of running attempts of flows and of objects in memory.
     pub(crate) fn sizes(&self) -> (usize, usize) {
         (self.flows.len(), self.objects.len())
+    }
+
+    /// Forgets everything of a partition: it is led elsewhere, or anew.
+    pub(crate) fn forget(&mut self, partition: u32, partitions: u32) {
+        let other = |key: PartitionKey| PartitionId::of(key, partitions).0 != partition;
+        self.objects.retain(|object, _| other(PartitionKey::of(&object.key)));
+        self.flows.retain(|id, _| other(id.partition_key));
+        self.unconfirmed.retain(|id| other(id.partition_key));
     }
 
     fn start(&mut self, start: Start, cx: &mut Cx<'_>) -> Check {

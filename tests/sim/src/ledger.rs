@@ -18,26 +18,28 @@ pub(crate) type Life = (InvocationId, u64);
 /// The ledger.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    /// The longest journal seen of each life.
-    journals: BTreeMap<Life, Vec<(u32, Bytes)>>,
+    /// The longest journal seen of each life, and the last term in which one was handed out.
+    journals: BTreeMap<Life, (u64, Vec<(u32, Bytes)>)>,
     /// Results of user code that were seen in a journal.
     runs: BTreeMap<(Life, u32), Bytes>,
+    /// Those that a node's host was told.
+    told: BTreeSet<(usize, Life, u32)>,
     /// How often user code ran.
     pub(crate) executions: u64,
     /// Results of idempotent requests, each between two purges, with the log time until which they hold.
     kept: BTreeMap<(InvocationId, u64), (Outcome, u64)>,
     /// Sums that counters answered, by counter.
     sums: BTreeMap<String, BTreeMap<String, InvocationId>>,
-    /// Invocations whose last attempt was told to stop.
-    stopped: BTreeSet<InvocationId>,
+    /// Invocations whose last attempt on a node was told to stop.
+    stopped: BTreeSet<(usize, InvocationId)>,
     /// Requests that were acknowledged.
     pub(crate) acknowledged: BTreeSet<InvocationId>,
 }
 
 impl Ledger {
-    /// An attempt was handed this journal (I4, I5).
-    pub(crate) fn journal(&mut self, life: Life, journal: &[JournalRow]) -> Check {
-        let known = self.journals.entry(life).or_default();
+    /// An attempt was handed this journal by the leader of a term (I4, I5).
+    pub(crate) fn journal(&mut self, node: usize, term: u64, life: Life, journal: &[JournalRow]) -> Check {
+        let (last_term, known) = self.journals.entry(life).or_default();
         let mut notes = BTreeSet::new();
         for (index, row) in journal.iter().enumerate() {
             let code = row.message().code;
@@ -48,6 +50,7 @@ impl Ledger {
                         format!("{}: completion {completion} has two results in the journal", life.0)
                     })?;
                     if code == Code::RUN_DONE {
+                        self.told.insert((node, life, completion));
                         let first = self.runs.entry((life, completion)).or_insert_with(|| row.payload.clone());
                         check(*first == row.payload, Invariant::I4EffectOnce, || {
                             format!("{}: the result of step {completion} changed", life.0)
@@ -63,28 +66,31 @@ impl Ledger {
                 None => known.push(entry),
             }
         }
-        check(known.len() == journal.len(), Invariant::I5JournalAppendOnly, || {
+        // A leader that has been replaced without knowing may hand out what was true in its term.
+        let behind = std::mem::replace(last_term, term.max(*last_term)) > term;
+        check(known.len() == journal.len() || behind, Invariant::I5JournalAppendOnly, || {
             format!("{}: the journal had {} entries and has {}", life.0, known.len(), journal.len())
         })
     }
 
     /// The host begins an attempt.
-    pub(crate) fn begins(&mut self, id: InvocationId) {
-        self.stopped.remove(&id);
+    pub(crate) fn begins(&mut self, node: usize, id: InvocationId) {
+        self.stopped.remove(&(node, id));
     }
 
     /// The host is told to stop the attempts of `id`.
-    pub(crate) fn stops(&mut self, id: InvocationId) {
-        self.stopped.insert(id);
+    pub(crate) fn stops(&mut self, node: usize, id: InvocationId) {
+        self.stopped.insert((node, id));
     }
 
-    /// User code is about to run for `completion` of `life` (I4, I22).
-    pub(crate) fn execute(&mut self, life: Life, completion: u32) -> Check {
+    /// User code is about to run on a node for `completion` of `life` (I4, I22). A host that was not told a result may run
+    /// it again: its leader was replaced, and what it records will not count.
+    pub(crate) fn execute(&mut self, node: usize, life: Life, completion: u32) -> Check {
         self.executions += 1;
-        check(!self.stopped.contains(&life.0), Invariant::I22Stopped, || {
+        check(!self.stopped.contains(&(node, life.0)), Invariant::I22Stopped, || {
             format!("{}: step {completion} runs although the attempt was stopped", life.0)
         })?;
-        check(!self.runs.contains_key(&(life, completion)), Invariant::I4EffectOnce, || {
+        check(!self.told.contains(&(node, life, completion)), Invariant::I4EffectOnce, || {
             format!("{}: step {completion} runs again although its result is recorded", life.0)
         })
     }
@@ -112,7 +118,9 @@ impl Ledger {
     ) -> Check {
         if let Some((first, known)) = self.kept.insert((id, purges), (outcome.clone(), until)) {
             let same = until == known && first == *outcome;
-            check(same || until.saturating_sub(retention) >= known, Invariant::I3Idempotent, || {
+            // Two leaders may tell their clients in any order.
+            let (early, late) = (until.min(known), until.max(known));
+            check(same || late.saturating_sub(retention) >= early, Invariant::I3Idempotent, || {
                 format!("{id}: {first:?}, kept until {known}, became {outcome:?}, kept until {until}")
             })?;
         }

@@ -19,11 +19,16 @@
 mod app;
 mod audit;
 mod client;
+mod cluster;
 mod config;
+mod counts;
 mod host;
+mod ingress;
 mod ledger;
+mod machine;
 mod model;
 mod names;
+mod net;
 mod node;
 mod program;
 mod rng;
@@ -34,8 +39,8 @@ mod violation;
 mod world;
 
 pub use config::Canary;
+pub use counts::Counts;
 pub use violation::{Invariant, Violation};
-pub use world::Counts;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

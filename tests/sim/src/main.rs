@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a command line prints")]
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use sim::{Canary, Counts, Report, run};
@@ -25,17 +26,10 @@ fn main() -> ExitCode {
         }
     };
     let begun = Instant::now();
-    let mut total = Counts::default();
-    for seed in arguments.start..arguments.start + arguments.seeds {
-        let report = run(seed, arguments.canary, arguments.verbose);
-        if report.violation.is_some() {
-            print_failure(&report, arguments.canary);
-            return ExitCode::FAILURE;
-        }
-        add(&mut total, &report.counts);
-        if arguments.seeds == 1 {
-            println!("seed {seed}\nconfig {}\ntrace {:016x}", report.config, report.trace_hash);
-        }
+    let (total, failure) = run_all(&arguments);
+    if let Some(report) = failure {
+        print_failure(&report, arguments.canary);
+        return ExitCode::FAILURE;
     }
     let seconds = begun.elapsed().as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
@@ -47,6 +41,42 @@ fn main() -> ExitCode {
     );
     println!("{total:?}");
     ExitCode::SUCCESS
+}
+
+/// Runs all seeds on all cores; the failure is that of the lowest seed. A seed's run is on one thread.
+fn run_all(arguments: &Arguments) -> (Counts, Option<Report>) {
+    let (next, failed) = (AtomicU64::new(arguments.start), AtomicU64::new(u64::MAX));
+    let worker = || {
+        let (mut total, mut failure) = (Counts::default(), None);
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= arguments.start + arguments.seeds || seed > failed.load(Ordering::Relaxed) {
+                return (total, failure);
+            }
+            let report = run(seed, arguments.canary, arguments.verbose);
+            if report.violation.is_some() {
+                failed.fetch_min(seed, Ordering::Relaxed);
+                failure = Some(report);
+                continue;
+            }
+            total += report.counts;
+            if arguments.seeds == 1 {
+                println!("seed {seed}\nconfig {}\ntrace {:016x}", report.config, report.trace_hash);
+            }
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
+        let mut total = Counts::default();
+        let mut failures = Vec::new();
+        for worker in workers {
+            let (counts, failure) = worker.join().expect("a run's panics are caught inside");
+            total += counts;
+            failures.extend(failure);
+        }
+        (total, failures.into_iter().min_by_key(|report| report.seed))
+    })
 }
 
 fn print_failure(report: &Report, canary: Option<Canary>) {
@@ -73,31 +103,4 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
         }
     }
     Ok(arguments)
-}
-
-fn add(total: &mut Counts, one: &Counts) {
-    total.requests += one.requests;
-    total.acknowledged += one.acknowledged;
-    total.unknown += one.unknown;
-    total.refused += one.refused;
-    total.entries += one.entries;
-    total.commands += one.commands;
-    total.rejected += one.rejected;
-    total.timers += one.timers;
-    total.checkpoints += one.checkpoints;
-    total.crashes += one.crashes;
-    total.exits += one.exits;
-    total.compared += one.compared;
-    total.executions += one.executions;
-    total.fenced += one.fenced;
-    total.scheduled += one.scheduled;
-    total.forgotten += one.forgotten;
-    total.letters += one.letters;
-    total.dropped += one.dropped;
-    total.promises += one.promises;
-    total.deadlocks += one.deadlocks;
-    total.edits += one.edits;
-    total.repeated += one.repeated;
-    total.events += one.events;
-    total.simulated_ms += one.simulated_ms;
 }

@@ -1,10 +1,12 @@
-//! The simulated shell: drives the partitions as the real driver does, with an fsync that takes time.
+//! The simulated shell: one process, which drives its replicas as the real driver does, with an fsync that takes time.
 
 pub(crate) mod disk;
-mod output;
+pub(crate) mod output;
+mod receive;
 mod schedules;
+mod snapshot;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use abide_model::command::Command;
@@ -14,24 +16,32 @@ use abide_model::view::View as _;
 use abide_partition::{Input, Partition, PartitionError, PartitionSettings};
 use abide_storage::{Checkpoint, LogBatch, LogStore, LogWrite, Overlay, StorageError};
 pub(crate) use disk::Crash;
+use snapshot::{Loading, Offer};
 
 use crate::config::Canary;
 use crate::host::{Ask, Cx, Host, HostMsg, Timer};
+use crate::ingress::{Pending, Reading, Serving};
 use crate::ledger::Life;
+use crate::machine::FOUNDER;
 use crate::model;
+use crate::net::Body;
 use crate::store::SimState;
 use crate::violation::{Check, Invariant, Violation, check};
-use crate::world::{Event, World};
+use crate::world::{Event, Step, World};
 
 /// Length of a raft tick in ms.
 pub(crate) const TICK: u64 = 100;
 
 /// One process.
 pub(crate) struct Node {
-    pub(crate) slots: Vec<Slot>,
+    /// Its machine.
+    pub(crate) number: usize,
+    /// Its boot id.
+    pub(crate) epoch: u64,
+    pub(crate) slots: BTreeMap<u32, Slot>,
     host: Host,
     /// What the host is told, for each partition in the order of its log.
-    host_inbox: Vec<VecDeque<HostMsg>>,
+    host_inbox: BTreeMap<u32, VecDeque<HostMsg>>,
     /// Objects to load, and what has to be applied before.
     loads: Vec<(ObjectId, Option<u64>)>,
     activations: u64,
@@ -39,209 +49,303 @@ pub(crate) struct Node {
     queue: Vec<(LogWrite, bool)>,
     /// The write under way.
     flight: Option<LogBatch>,
+    /// Partitions that were told that their write is durable before it is; only of canaries.
+    early: Vec<u32>,
     turn_scheduled: bool,
+    /// Who leads each partition in which term, as far as was heard.
+    pub(crate) views: BTreeMap<u32, (u64, usize)>,
+    /// How far each partition is applied somewhere.
+    pub(crate) known: BTreeMap<u32, u64>,
+    /// The last boot id of each other node.
+    pub(crate) boots: BTreeMap<usize, u64>,
+    /// Requests that came here and have no answer yet.
+    pub(crate) errands: BTreeMap<u64, Pending>,
 }
 
-/// A partition and what the shell knows of it.
+/// A replica and what the shell knows of it.
 pub(crate) struct Slot {
     pub(crate) partition: Partition<SimState>,
-    inbox: VecDeque<Command>,
+    pub(crate) inbox: VecDeque<Command>,
     checkpoint: Option<(Checkpoint, u64)>,
     entries_since_checkpoint: u64,
     /// Index that the state store has, not necessarily synced.
     written: u64,
     wake_at: Option<u64>,
-}
-
-/// What becomes of the process after a step.
-#[derive(PartialEq, Eq)]
-pub(crate) enum Fate {
-    Lives,
-    /// It ended itself: the outcome of what is under way is unknown.
-    Exits,
+    /// Up to where the tap has what this replica applied.
+    tapped: u64,
+    /// Requests that this leader took.
+    pub(crate) serving: BTreeMap<u64, Serving>,
+    /// Reads that are not confirmed yet.
+    pub(crate) reading: BTreeMap<u64, Reading>,
+    offer: Option<Offer>,
+    snapshot_wanted: bool,
+    /// Snapshots under way to others, with the number of the transfer.
+    sending: BTreeMap<u64, u64>,
+    loading: Option<Loading>,
 }
 
 impl World {
-    /// Opens the node from its disks.
-    pub(crate) fn boot(&mut self) -> Check {
-        self.epoch += 1;
-        let state = Arc::new(SimState { disk: self.state_disk.clone(), canary: self.config.canary });
-        let mut slots = Vec::new();
-        for p in 0..self.config.partitions {
-            let recovered = self.log_disk.recover(p).map_err(|error| stopped(&error))?;
-            let committed = self.tap[p as usize].len() as u64;
-            check(recovered.last().index >= committed, Invariant::I1NoLostWork, || {
-                format!("p{p}: {committed} entries were committed, the log ends at {}", recovered.last().index)
-            })?;
-            for entry in &recovered.entries {
-                self.committed(p, entry)?;
-            }
-            let settings = PartitionSettings {
-                entry_cache_bytes: self.config.entry_cache_bytes,
-                ..PartitionSettings::single(PartitionId(p), self.config.partitions)
-            };
-            let overlay = Overlay::new(p, Arc::clone(&state));
-            let mut partition = Partition::open(settings, recovered, overlay).map_err(|error| failed(&error))?;
-            let written = partition.stats().applied;
-            self.check_hash(p, &partition)?;
-            partition.handle(Input::Campaign, Millis(self.wall())).map_err(|error| failed(&error))?;
-            slots.push(Slot {
-                partition,
-                inbox: VecDeque::new(),
-                checkpoint: None,
-                entries_since_checkpoint: 0,
-                written,
-                wake_at: None,
-            });
-        }
-        self.node = Some(Node {
-            host_inbox: slots.iter().map(|_| VecDeque::new()).collect(),
-            slots,
+    /// Starts a process from the disks of a machine.
+    pub(crate) fn boot(&mut self, number: usize) -> Check {
+        self.boots += 1;
+        let epoch = self.boots;
+        self.machines[number].epoch = epoch;
+        let mut node = Node {
+            number,
+            epoch,
+            slots: BTreeMap::new(),
             host: Host::default(),
+            host_inbox: BTreeMap::new(),
             loads: Vec::new(),
             activations: 0,
             queue: Vec::new(),
             flight: None,
+            early: Vec::new(),
             turn_scheduled: false,
-        });
-        self.after(TICK, Event::Tick(self.epoch));
-        self.turn_soon();
+            views: BTreeMap::new(),
+            known: BTreeMap::new(),
+            boots: BTreeMap::new(),
+            errands: BTreeMap::new(),
+        };
+        for p in self.machines[number].dirty.clone() {
+            self.forget_replica(number, p)?;
+        }
+        for (p, replica) in self.machines[number].replicas.clone() {
+            self.open_replica(&mut node, p, replica)?;
+        }
+        self.turn_of(&mut node);
+        let delay = self.tick_length();
+        self.soon(&node, delay, Step::Tick);
+        self.machines[number].process = Some(node);
         Ok(())
     }
 
+    /// Opens a replica from the disks of its machine.
+    pub(crate) fn open_replica(&mut self, node: &mut Node, p: u32, replica: u64) -> Check {
+        let recovered = self.machines[node.number].log.recover(p).map_err(|error| stopped(&error))?;
+        if self.config.nodes == 1 {
+            let committed = self.tap[p as usize].len() as u64;
+            check(recovered.last().index >= committed, Invariant::I1NoLostWork, || {
+                format!("p{p}: {committed} entries were committed, the log ends at {}", recovered.last().index)
+            })?;
+        }
+        // The library has no choice then, and the run can be repeated.
+        let ticks = usize::try_from(self.rng.schedule.range(8, 14)).unwrap_or(8);
+        let settings = PartitionSettings {
+            replica,
+            bootstrap_voters: vec![FOUNDER],
+            election_ticks: (ticks, ticks),
+            tail_entries: self.config.tail_entries,
+            tail_entries_max: self.config.tail_entries_max,
+            entry_cache_bytes: self.config.entry_cache_bytes,
+            ..PartitionSettings::single(PartitionId(p), self.config.partitions)
+        };
+        let store = Arc::new(self.store(node.number));
+        let overlay = Overlay::open(p, recovered.generation, store);
+        let mut partition = Partition::open(settings, recovered, overlay).map_err(|error| failed(&error))?;
+        let applied = partition.applied_index();
+        self.check_hash(p, &partition)?;
+        if partition.is_alone() {
+            let now = Millis(self.wall(node.number));
+            partition.handle(Input::Campaign, now).map_err(|error| failed(&error))?;
+        }
+        let slot = Slot {
+            partition,
+            inbox: VecDeque::new(),
+            checkpoint: None,
+            entries_since_checkpoint: 0,
+            written: applied,
+            wake_at: None,
+            tapped: applied,
+            serving: BTreeMap::new(),
+            reading: BTreeMap::new(),
+            offer: None,
+            snapshot_wanted: false,
+            sending: BTreeMap::new(),
+            loading: None,
+        };
+        node.slots.insert(p, slot);
+        node.host_inbox.insert(p, VecDeque::new());
+        Ok(())
+    }
+
+    /// The state store of a machine.
+    pub(super) fn store(&self, number: usize) -> SimState {
+        SimState { disk: self.machines[number].state.clone(), canary: self.config.canary }
+    }
+
+    /// Ticks of several nodes drift against each other.
+    fn tick_length(&mut self) -> u64 {
+        if self.config.nodes == 1 { TICK } else { self.rng.schedule.range(TICK - 8, TICK + 8) }
+    }
+
     /// Makes sure that a turn of the loop follows.
-    pub(crate) fn turn_soon(&mut self) {
-        let delay = self.rng.net.range(0, self.config.delay_ms / 2);
-        let epoch = self.epoch;
-        if let Some(node) = &mut self.node
-            && !std::mem::replace(&mut node.turn_scheduled, true)
-        {
-            self.after(delay, Event::Turn(epoch));
+    pub(crate) fn turn_of(&mut self, node: &mut Node) {
+        if !std::mem::replace(&mut node.turn_scheduled, true) {
+            let delay = self.rng.net.range(0, self.config.delay_ms / 2);
+            self.soon(node, delay, Step::Turn);
         }
     }
 
-    /// A step of the node; it may end the process.
-    pub(crate) fn with_node(&mut self, step: impl FnOnce(&mut Self, &mut Node) -> Check<Fate>) -> Check {
-        let Some(mut node) = self.node.take() else { return Ok(()) };
-        if step(self, &mut node)? == Fate::Lives {
-            self.node = Some(node);
-            return Ok(());
+    /// Something is done by the process on a machine, if there is one. It may end itself by that.
+    pub(crate) fn with_node(&mut self, number: usize, step: impl FnOnce(&mut Self, &mut Node) -> Check) -> Check {
+        let Some(mut node) = self.machines[number].process.take() else { return Ok(()) };
+        step(self, &mut node)?;
+        if std::mem::take(&mut self.exits) {
+            drop(node);
+            return self.exited(number);
         }
-        drop(node);
-        self.exited()
+        self.machines[number].process = Some(node);
+        Ok(())
     }
 
     /// One turn of the loop: proposals in, outputs out, a write begins.
-    pub(crate) fn turn(&mut self, node: &mut Node) -> Check<Fate> {
+    pub(crate) fn turn(&mut self, node: &mut Node) -> Check {
         node.turn_scheduled = false;
-        for p in 0..node.slots.len() {
-            let slot = &mut node.slots[p];
-            let now = Millis(self.wall());
-            for command in std::mem::take(&mut slot.inbox) {
-                slot.partition.handle(Input::Propose(command), now).map_err(|error| failed(&error))?;
-            }
-            if let Some(due) = slot.partition.poll_timeout() {
-                let early = self.config.canary == Some(Canary::EarlyTimers) && due.0 < now.0 + 300;
-                if due <= now || early {
-                    let at = if early { due } else { now };
-                    slot.partition.handle(Input::Wake, at).map_err(|error| failed(&error))?;
-                }
-            }
-            while let Some(output) = node.slots[p].partition.poll_output().map_err(|error| failed(&error))? {
-                self.output(node, p, output)?;
-            }
-            self.schedule_wake(node, p);
-            let log_time = node.slots[p].partition.stats().log_time;
-            check(log_time.0 <= self.latest_wall, Invariant::I13Timers, || {
-                format!("p{p}: log time is {log_time}, the clock never was later than {}", self.latest_wall)
-            })?;
+        for p in node.slots.keys().copied().collect::<Vec<_>>() {
+            self.turn_partition(node, p)?;
         }
         self.answer_loads(node)?;
+        self.remove_replicas(node)?;
         if node.flight.is_none() && !node.queue.is_empty() {
-            let queue = std::mem::take(&mut node.queue);
-            let sync = queue.iter().any(|(_, sync)| *sync);
-            let writes: Vec<_> = queue.into_iter().map(|(write, _)| write).collect();
-            let delay = if sync { self.rng.disk.range(0, self.config.fsync_ms) } else { 0 };
-            if self.config.canary == Some(Canary::AckBeforeCommit) {
-                for p in writes.iter().map(|write| write.partition as usize) {
-                    let now = Millis(self.wall());
-                    node.slots[p].partition.handle(Input::Persisted, now).map_err(|error| failed(&error))?;
-                    while let Some(output) = node.slots[p].partition.take_output() {
-                        self.output(node, p, output)?;
-                    }
-                }
-            }
-            node.flight = Some(LogBatch { writes, sync });
-            self.after(delay, Event::Flush(self.epoch));
+            self.begin_write(node)?;
         }
-        if node.slots.iter().any(|slot| !slot.inbox.is_empty()) {
-            self.after(0, Event::Turn(self.epoch));
+        if node.slots.values().any(|slot| !slot.inbox.is_empty()) {
+            self.soon(node, 0, Step::Turn);
             node.turn_scheduled = true;
         }
-        Ok(Fate::Lives)
+        Ok(())
     }
 
-    fn schedule_wake(&mut self, node: &mut Node, p: usize) {
-        let slot = &mut node.slots[p];
+    fn turn_partition(&mut self, node: &mut Node, p: u32) -> Check {
+        let now = Millis(self.wall(node.number));
+        let Some(slot) = node.slots.get_mut(&p) else { return Ok(()) };
+        for command in std::mem::take(&mut slot.inbox) {
+            slot.partition.handle(Input::Propose(command), now).map_err(|error| failed(&error))?;
+        }
+        if let Some(due) = slot.partition.poll_timeout() {
+            let early = self.config.canary == Some(Canary::EarlyTimers) && due.0 < now.0 + 300;
+            if due <= now || early {
+                let at = if early { due } else { now };
+                slot.partition.handle(Input::Wake, at).map_err(|error| failed(&error))?;
+            }
+        }
+        let mut worked = false;
+        while let Some(output) = poll(node, p)? {
+            worked = true;
+            self.output(node, p, output)?;
+        }
+        self.schedule_wake(node, p);
+        if !worked {
+            return Ok(());
+        }
+        let log_time = node.slots.get(&p).map_or(Millis(0), |slot| slot.partition.log_time());
+        check(log_time.0 <= self.latest_wall, Invariant::I13Timers, || {
+            format!("p{p}: log time is {log_time}, no clock ever was later than {}", self.latest_wall)
+        })
+    }
+
+    fn begin_write(&mut self, node: &mut Node) -> Check {
+        let queue = std::mem::take(&mut node.queue);
+        let sync = queue.iter().any(|(_, sync)| *sync);
+        let writes: Vec<_> = queue.into_iter().map(|(write, _)| write).collect();
+        let delay = if sync { self.rng.disk.range(0, self.config.fsync_ms) } else { 0 };
+        for p in writes.iter().map(|write| write.partition) {
+            let leads = node.slots.get(&p).is_some_and(|slot| slot.partition.leading().is_some());
+            let early = match self.config.canary {
+                Some(Canary::AckBeforeCommit) => true,
+                Some(Canary::SendBeforePersist) => !leads,
+                _ => false,
+            };
+            if early {
+                node.early.push(p);
+                self.persisted(node, p)?;
+                while let Some(output) = node.slots.get_mut(&p).and_then(|slot| slot.partition.take_output()) {
+                    self.output(node, p, output)?;
+                }
+            }
+        }
+        node.flight = Some(LogBatch { writes, sync });
+        self.soon(node, delay, Step::Flush);
+        Ok(())
+    }
+
+    fn persisted(&mut self, node: &mut Node, p: u32) -> Check {
+        let now = Millis(self.wall(node.number));
+        let Some(slot) = node.slots.get_mut(&p) else { return Ok(()) };
+        slot.partition.handle(Input::Persisted, now).map_err(|error| failed(&error))
+    }
+
+    fn schedule_wake(&mut self, node: &mut Node, p: u32) {
+        let now = self.wall(node.number);
+        let Some(slot) = node.slots.get_mut(&p) else { return };
         let Some(due) = slot.partition.poll_timeout().map(|due| due.0) else { return };
-        let now = self.wall();
         if due > now && slot.wake_at.is_none_or(|at| due < at || at <= now) {
             slot.wake_at = Some(due);
-            self.after(due - now, Event::Turn(self.epoch));
+            self.soon(node, due - now, Step::Turn);
         }
     }
 
     /// The write under way reaches the disk.
-    pub(crate) fn flush(&mut self, node: &mut Node) -> Check<Fate> {
-        let Some(batch) = node.flight.take() else { return Ok(Fate::Lives) };
+    pub(crate) fn flush(&mut self, node: &mut Node) -> Check {
+        let Some(batch) = node.flight.take() else { return Ok(()) };
+        let log = &mut self.machines[node.number].log;
         if self.rng.fault.chance(self.faults.log_error) {
             let outcome = if self.rng.fault.chance(5_000) {
                 abide_storage::CommitOutcome::Present
             } else {
                 abide_storage::CommitOutcome::Absent
             };
-            self.trace.line(format_args!("log: a write fails, {outcome:?}"));
-            self.log_disk.fail_next_commit(outcome);
+            self.trace.line(format_args!("n{} log: a write fails, {outcome:?}", node.number + 1));
+            log.fail_next_commit(outcome);
         }
-        match self.log_disk.commit(&batch) {
+        match log.commit(&batch) {
             Ok(()) => {}
-            Err(StorageError::Indeterminate { .. }) => return Ok(Fate::Exits),
+            Err(StorageError::Indeterminate { .. }) => {
+                self.exits = true;
+                return Ok(());
+            }
             Err(error) => return Err(stopped(&error)),
         }
+        let early = std::mem::take(&mut node.early);
         for write in &batch.writes {
-            for entry in &write.entries {
-                self.committed(write.partition, entry)?;
+            if self.config.canary == Some(Canary::AckBeforeQuorum) {
+                self.acknowledge_early(node, write)?;
             }
-        }
-        if self.config.canary != Some(Canary::AckBeforeCommit) {
-            let now = Millis(self.wall());
-            for write in &batch.writes {
-                let slot = &mut node.slots[write.partition as usize];
-                slot.partition.handle(Input::Persisted, now).map_err(|error| failed(&error))?;
+            if !early.contains(&write.partition) {
+                self.persisted(node, write.partition)?;
             }
         }
         self.turn(node)
     }
 
-    /// A tick of all partitions. Clocks jump here, and the tables are compared now and then.
-    pub(crate) fn tick(&mut self, node: &mut Node) -> Check<Fate> {
-        let now = Millis(self.wall());
-        for slot in &mut node.slots {
+    /// A tick of all partitions. A node tells another one who leads.
+    pub(crate) fn tick(&mut self, node: &mut Node) -> Check {
+        let now = Millis(self.wall(node.number));
+        for slot in node.slots.values_mut() {
             slot.partition.handle(Input::Tick, now).map_err(|error| failed(&error))?;
         }
-        self.after(TICK, Event::Tick(self.epoch));
+        let delay = self.tick_length();
+        self.soon(node, delay, Step::Tick);
+        if self.machines.len() > 1 {
+            let others = self.machines.len() as u64 - 1;
+            let step = usize::try_from(self.rng.net.range(1, others)).unwrap_or(1);
+            let to = (node.number + step) % self.machines.len();
+            let views = node.views.iter().map(|(p, (term, leader))| (*p, *term, *leader)).collect();
+            self.send(node.number, node.epoch, to, Body::Gossip(views));
+        }
         self.turn(node)
     }
 
     /// Compares the tables with the model wherever all that is committed is applied.
     pub(crate) fn compare(&mut self, node: &Node) -> Check {
-        for (p, slot) in node.slots.iter().enumerate() {
-            if slot.partition.stats().applied == self.tap[p].len() as u64 {
-                let (log_time, expected) = (slot.partition.stats().log_time.0, self.model.parts[p].log_time);
+        for (p, slot) in &node.slots {
+            if slot.partition.applied_index() == self.tap[*p as usize].len() as u64 {
+                let (log_time, expected) = (slot.partition.log_time().0, self.model.parts[*p as usize].log_time);
                 check(log_time == expected, Invariant::I13Timers, || {
                     format!("p{p}: log time is {log_time}, expected {expected}")
                 })?;
-                model::compare(slot.partition.view(), &self.model.parts[p])?;
+                model::compare(slot.partition.view(), &self.model.parts[*p as usize])?;
                 self.counts.compared += 1;
             }
         }
@@ -249,23 +353,24 @@ impl World {
     }
 
     /// The host takes what it was told about a partition.
-    pub(crate) fn host_step(&mut self, node: &mut Node, p: u32) -> Check<Fate> {
-        let Some(message) = node.host_inbox[p as usize].pop_front() else { return Ok(Fate::Lives) };
-        self.trace.line(format_args!("host p{p} {}", label(&message)));
+    pub(crate) fn host_step(&mut self, node: &mut Node, p: u32) -> Check {
+        let Some(message) = node.host_inbox.get_mut(&p).and_then(VecDeque::pop_front) else { return Ok(()) };
+        self.trace.line(format_args!("n{} host p{p} {}", node.number + 1, label(&message)));
         self.with_host(node, |host, cx| host.handle(message, cx))
     }
 
     /// A reminder of the host.
-    pub(crate) fn host_timer(&mut self, node: &mut Node, timer: Timer) -> Check<Fate> {
+    pub(crate) fn host_timer(&mut self, node: &mut Node, timer: Timer) -> Check {
         if let Timer::Run(life, attempt) = timer {
             runs_rightly(node, self.config.partitions, life, attempt)?;
         }
         self.with_host(node, |host, cx| host.timer(timer, cx))
     }
 
-    fn with_host(&mut self, node: &mut Node, step: impl FnOnce(&mut Host, &mut Cx<'_>) -> Check) -> Check<Fate> {
+    fn with_host(&mut self, node: &mut Node, step: impl FnOnce(&mut Host, &mut Cx<'_>) -> Check) -> Check {
         let mut cx = Cx {
-            now: self.wall(),
+            node: node.number,
+            now: self.wall(node.number),
             partitions: self.config.partitions,
             speculation: self.config.speculation,
             faults: &self.faults,
@@ -275,67 +380,68 @@ impl World {
             asks: Vec::new(),
         };
         step(&mut node.host, &mut cx)?;
-        let asks = cx.asks;
-        for ask in asks {
+        for ask in cx.asks {
             match ask {
-                Ask::Propose(partition, command) => node.slots[partition.0 as usize].inbox.push_back(*command),
+                Ask::Propose(partition, command) => {
+                    if let Some(slot) = node.slots.get_mut(&partition.0) {
+                        slot.inbox.push_back(*command);
+                    }
+                }
                 Ask::Load(object) => node.loads.push((object, None)),
-                Ask::After(delay, timer) => self.after(delay, Event::HostTimer(self.epoch, timer)),
+                Ask::After(delay, timer) => self.soon(node, delay, Step::HostTimer(timer)),
                 Ask::Awaits(id, life, signal) => self.awaits((id, life, signal)),
             }
         }
-        let idle = node.loads.is_empty() && node.slots.iter().all(|slot| slot.inbox.is_empty());
-        if !idle && !std::mem::replace(&mut node.turn_scheduled, true) {
-            let delay = self.rng.net.range(0, self.config.delay_ms / 2);
-            self.after(delay, Event::Turn(self.epoch));
+        if !node.loads.is_empty() || node.slots.values().any(|slot| !slot.inbox.is_empty()) {
+            self.turn_of(node);
         }
-        Ok(Fate::Lives)
+        Ok(())
     }
 
     /// Tells the host something, in order, after a while.
     pub(crate) fn tell(&mut self, node: &mut Node, p: u32, message: HostMsg) {
-        node.host_inbox[p as usize].push_back(message);
-        let delay = self.rng.net.range(0, self.config.delay_ms);
-        self.after(delay, Event::Host(self.epoch, p));
-    }
-
-    /// As [`World::tell`], from outside the node.
-    pub(crate) fn tell_host(&mut self, p: u32, message: HostMsg) {
-        if let Some(mut node) = self.node.take() {
-            self.tell(&mut node, p, message);
-            self.node = Some(node);
+        if let Some(inbox) = node.host_inbox.get_mut(&p) {
+            inbox.push_back(message);
+            let delay = self.rng.net.range(0, self.config.delay_ms);
+            self.soon(node, delay, Step::Host(p));
         }
     }
 
-    /// Proposes a command of a client.
+    /// Proposes a command where its partition is led, if it is.
     pub(crate) fn propose_from_outside(&mut self, id: InvocationId, command: Command) {
         let p = PartitionId::of(id.partition_key, self.config.partitions).0;
+        let Some(number) = self.leader_of(p) else { return };
         let delay = self.rng.net.range(0, self.config.delay_ms);
-        self.after(delay, Event::Propose(self.epoch, p, Box::new(command)));
+        let epoch = self.machines[number].epoch;
+        self.after(delay, Event::Process(number, epoch, Step::Propose(p, Box::new(command))));
+    }
+
+    /// The machine whose process leads a partition, in the highest term if several think so.
+    pub(crate) fn leader_of(&self, p: u32) -> Option<usize> {
+        let leads = |node: &Node| node.slots.get(&p).and_then(|slot| slot.partition.leading());
+        let all = self.machines.iter().enumerate();
+        let leaders = all.filter_map(|(number, it)| Some((it.process.as_ref().and_then(leads)?, number)));
+        leaders.max().map(|(_, number)| number)
     }
 
     /// A command arrives at a partition.
-    pub(crate) fn proposed(&mut self, p: u32, command: Command) {
-        if let Some(node) = &mut self.node {
-            node.slots[p as usize].inbox.push_back(command);
-            self.turn_soon();
+    pub(crate) fn proposed(&mut self, node: &mut Node, p: u32, command: Command) {
+        if let Some(slot) = node.slots.get_mut(&p) {
+            slot.inbox.push_back(command);
+            self.turn_of(node);
         }
-    }
-
-    /// Whether a partition has as much waiting as it may.
-    pub(crate) fn is_overloaded(&self, partition: PartitionId) -> bool {
-        self.node.as_ref().is_some_and(|node| {
-            let slot = &node.slots[partition.0 as usize];
-            slot.partition.stats().pending + slot.inbox.len() >= self.config.inbox_max
-        })
     }
 
     pub(crate) fn check_hash(&mut self, p: u32, partition: &Partition<SimState>) -> Check {
         let stats = partition.stats();
-        let known = *self.hashes.entry((p, stats.applied)).or_insert(stats.state_hash);
-        check(known == stats.state_hash, Invariant::I9Determinism, || {
-            format!("p{p}: at index {} the hash was {known:016x} and is {:016x}", stats.applied, stats.state_hash)
-        })
+        let points = partition.hash_points().iter().copied();
+        for (index, hash) in points.chain([(stats.applied, stats.state_hash)]) {
+            let known = *self.hashes.entry((p, index)).or_insert(hash);
+            check(known == hash, Invariant::I9Determinism, || {
+                format!("p{p}: at index {index} the hash was {known:016x} and is {hash:016x}")
+            })?;
+        }
+        Ok(())
     }
 }
 
@@ -345,8 +451,8 @@ impl Node {
         self.flight.is_none()
             && self.queue.is_empty()
             && self.loads.is_empty()
-            && self.host_inbox.iter().all(VecDeque::is_empty)
-            && self.slots.iter().all(|slot| slot.inbox.is_empty() && slot.partition.stats().pending == 0)
+            && self.host_inbox.values().all(VecDeque::is_empty)
+            && self.slots.values().all(|slot| slot.inbox.is_empty() && slot.partition.stats().pending == 0)
     }
 
     /// Running flows and objects in memory.
@@ -355,13 +461,19 @@ impl Node {
     }
 }
 
+fn poll(node: &mut Node, p: u32) -> Check<Option<abide_partition::Output>> {
+    let Some(slot) = node.slots.get_mut(&p) else { return Ok(None) };
+    slot.partition.poll_output().map_err(|error| failed(&error))
+}
+
 /// Code is about to run of an attempt: when the host knows all that is applied, the tables say that it is under way.
 fn runs_rightly(node: &Node, partitions: u32, life: Life, attempt: u32) -> Check {
-    let p = PartitionId::of(life.0.partition_key, partitions).0 as usize;
-    if !node.host_inbox[p].is_empty() || !node.host.is_about_to_run(life, attempt) {
+    let p = PartitionId::of(life.0.partition_key, partitions).0;
+    let told = node.host_inbox.get(&p).is_none_or(VecDeque::is_empty);
+    let (true, true, Some(slot)) = (told, node.host.is_about_to_run(life, attempt), node.slots.get(&p)) else {
         return Ok(());
-    }
-    let row = node.slots[p].partition.view().get::<Invocations>(&life.0).ok().flatten();
+    };
+    let row = slot.partition.view().get::<Invocations>(&life.0).ok().flatten();
     let rightly = row.as_ref().is_some_and(|row| {
         matches!(row.status, Some(Status::Running(_))) && (row.life, row.attempt) == (life.1, attempt)
     });
@@ -371,7 +483,8 @@ fn runs_rightly(node: &Node, partitions: u32, life: Life, attempt: u32) -> Check
 /// The process stopped although its disks did what they promise.
 pub(crate) fn failed(error: &PartitionError) -> Violation {
     let invariant = match error {
-        PartitionError::LogBehindState { .. } | PartitionError::StateBehindLog { .. } => Invariant::I1NoLostWork,
+        PartitionError::LogBehindState { .. } => Invariant::I1NoLostWork,
+        PartitionError::StateBehindLog { .. } => Invariant::I14Snapshots,
         _ => Invariant::Stopped,
     };
     Violation { invariant, text: error.to_string() }

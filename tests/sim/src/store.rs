@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use abide_model::table::{Completions, Direction, Expiries, Letters, Mailboxes, Promises, Sequences, Table};
-use abide_storage::{MemState, StateStore, StateWrite, StorageError};
+use abide_storage::{MemState, StateSnapshot, StateStore, StateWrite, StorageError};
 use bytes::Bytes;
 
 use crate::config::Canary;
@@ -30,6 +30,10 @@ impl StateStore for SimState {
         visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
         self.disk.scan(from, to, visit)
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn StateSnapshot>, StorageError> {
+        self.disk.snapshot()
     }
 
     fn write(&self, mut batch: Vec<StateWrite>) -> Result<(), StorageError> {

@@ -1,6 +1,6 @@
 //! What happened, a line per event: a rolling hash always, the text on request.
 
-use crate::rng::fold;
+use crate::rng::{fold, mix};
 
 /// The record of one run.
 #[derive(Debug, Default)]
@@ -26,6 +26,13 @@ impl Trace {
         self.hash = fold(self.hash, line.as_bytes());
         if self.verbose {
             println!("{line}");
+        }
+    }
+
+    /// Adds something that happens too often for a line.
+    pub(crate) fn fold(&mut self, numbers: &[u64]) {
+        for number in numbers {
+            self.hash = mix(self.hash ^ number);
         }
     }
 

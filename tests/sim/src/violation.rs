@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The promises of `durability.md` that one node can keep or break.
+/// The promises of `durability.md` that a run can keep or break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
     /// Acknowledged work is never lost.
@@ -23,8 +23,14 @@ pub enum Invariant {
     I9Determinism,
     /// A committed entry never changes.
     I10LogAgreement,
+    /// Nothing that an earlier process said counts.
+    I11Transport,
+    /// A replica that lost what it promised never counts again.
+    I12Amnesia,
     /// Timers: not early, once, none lost.
     I13Timers,
+    /// A snapshot is the state at its point; logs are cut only behind durable state.
+    I14Snapshots,
     /// Messages between partitions arrive once and in order.
     I16Exchange,
     /// Money is neither made nor lost.
@@ -39,6 +45,12 @@ pub enum Invariant {
     I21Schedules,
     /// No code runs of what is paused or over.
     I22Stopped,
+    /// Each partition is led soon after the faults stop.
+    L1Leaders,
+    /// Replicas that lag catch up, and equal the others.
+    L4Converges,
+    /// A change of members is finished.
+    L5NotJoint,
     /// After the faults stop, everything ends.
     L6Progress,
     /// The node stopped although nothing was wrong with its disks.

@@ -1,25 +1,30 @@
-//! The world: virtual time, one heap of events, the node and everything around it.
+//! The world: virtual time, one heap of events, the machines and everything around them.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use abide_model::command::Command;
 use abide_model::id::{InvocationId, ObjectId, ScheduleId};
-use abide_storage::{LogEntry, MemLog, MemState};
+use abide_storage::LogEntry;
 
 use crate::audit;
 use crate::client::{Awakeable, Request};
-use crate::config::{Canary, Config, Faults};
+use crate::cluster::Cluster;
+use crate::config::{Config, Faults};
+use crate::counts::Counts;
 use crate::host::Timer;
+use crate::ingress::Pending;
 use crate::ledger::Ledger;
+use crate::machine::{FOUNDER, Machine};
 use crate::model::Model;
-use crate::node::{Crash, Fate, Node};
+use crate::net::{Net, Packet};
+use crate::node::{Crash, Node};
 use crate::rng::Rng;
 use crate::trace::Trace;
 use crate::violation::{Check, Invariant, check};
 
-/// First reading of the node's clock, in ms.
-const EPOCH_MS: i64 = 1_000_000;
+/// First reading of the nodes' clocks, in ms.
+pub(crate) const EPOCH_MS: i64 = 1_000_000;
 /// Longest time that everything may take to end after the faults have stopped, in ms.
 const CALM_MAX: u64 = 300_000;
 /// How long after its time something may be forgotten, or a timer fire, in ms.
@@ -27,21 +32,46 @@ const LATE_MAX: u64 = 1_000;
 /// Latest time at which the faults stop, in ms.
 const STORM_MAX: u64 = 60_000;
 
-/// Something that happens at a point in time. Those of the node carry the epoch of their process.
-#[derive(Clone, Debug)]
+/// How often it is looked whether a stopped process goes on, in ms.
+pub(crate) const HELD_MS: u64 = 250;
+
+/// Something that happens at a point in time.
+#[derive(Debug)]
 pub(crate) enum Event {
-    Boot,
-    Turn(u64),
-    Flush(u64),
-    Tick(u64),
-    Checkpoint(u64, u32),
-    StateSync(u64),
-    Host(u64, u32),
-    HostTimer(u64, Timer),
-    Propose(u64, u32, Box<Command>),
+    /// A machine starts a process.
+    Boot(usize),
+    /// A step of a machine's process with this boot id, if it still runs.
+    Process(usize, u64, Step),
+    Arrives(Box<Packet>),
+    /// Links are cut.
+    Weather,
+    /// The controller looks after the members of all groups.
+    Control,
+    /// Operators look after what waits for them, when the faults have stopped.
+    Operators,
     Client(u64),
     Timeout(u64),
     Complete(Awakeable),
+}
+
+/// Something that a process does.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Turn,
+    Flush,
+    Tick,
+    Checkpoint(u32),
+    StateSync,
+    Host(u32),
+    HostTimer(Timer),
+    Propose(u32, Box<Command>),
+    Fetch(u32, u64, u64, u64),
+    Withdraw(u32, u64),
+    SnapshotLate(u32, u64, u64),
+    Load(u32, u64),
+    LoadFails(u32, u64),
+    Come(u64, Box<Pending>),
+    Retry(u64, u32),
 }
 
 /// An event in the heap: time, tie-break, arrival.
@@ -75,59 +105,7 @@ pub(crate) struct Streams {
     pub(crate) disk: Rng,
     pub(crate) host: Rng,
     pub(crate) client: Rng,
-}
-
-/// What happened how often.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
-    /// Requests of clients.
-    pub requests: u64,
-    /// Requests that were acknowledged.
-    pub acknowledged: u64,
-    /// Requests whose outcome their client does not know.
-    pub unknown: u64,
-    /// Requests that were refused at the door.
-    pub refused: u64,
-    /// Committed entries.
-    pub entries: u64,
-    /// Applied commands, replays included.
-    pub commands: u64,
-    /// Turns that ran on a void state.
-    pub rejected: u64,
-    /// Timers that fired.
-    pub timers: u64,
-    /// Checkpoints.
-    pub checkpoints: u64,
-    /// Crashes of machine or process.
-    pub crashes: u64,
-    /// Exits after an error of a disk.
-    pub exits: u64,
-    /// Comparisons of a partition's tables with the model.
-    pub compared: u64,
-    /// Executions of user code.
-    pub executions: u64,
-    /// Records of attempts that were over.
-    pub fenced: u64,
-    /// Runs that schedules asked for.
-    pub scheduled: u64,
-    /// Results, journals and states that were forgotten.
-    pub forgotten: u64,
-    /// Dead letters.
-    pub letters: u64,
-    /// Dead letters that were dropped because there were too many.
-    pub dropped: u64,
-    /// Promises that were completed.
-    pub promises: u64,
-    /// Calls that would have waited for themselves.
-    pub deadlocks: u64,
-    /// Edits of states that were carried out.
-    pub edits: u64,
-    /// Invocations that were restarted or redriven.
-    pub repeated: u64,
-    /// Events.
-    pub events: u64,
-    /// Simulated ms.
-    pub simulated_ms: u64,
+    pub(crate) control: Rng,
 }
 
 /// A run.
@@ -137,35 +115,47 @@ pub(crate) struct World {
     pub(crate) faults: Faults,
     pub(crate) rng: Streams,
     time: u64,
-    /// What the node's clock is ahead of time.
-    skew: i64,
-    /// The latest the node's clock ever was.
+    /// The latest that any clock ever was.
     pub(crate) latest_wall: u64,
     heap: BinaryHeap<Scheduled>,
     scheduled: u64,
-    pub(crate) epoch: u64,
-    pub(crate) node: Option<Node>,
-    pub(crate) log_disk: MemLog,
-    pub(crate) state_disk: MemState,
+    pub(crate) machines: Vec<Machine>,
+    /// The last boot id.
+    pub(crate) boots: u64,
+    /// The process whose step is being done ends itself.
+    pub(crate) exits: bool,
+    pub(crate) net: Net,
+    pub(crate) cluster: Cluster,
     /// Committed entries of each partition, from index 1.
     pub(crate) tap: Vec<Vec<LogEntry>>,
     pub(crate) hashes: BTreeMap<(u32, u64), u64>,
+    /// Who leads a partition in a term.
+    pub(crate) leaders: BTreeMap<(u32, u64), u64>,
+    /// For whom a replica voted in a term.
+    pub(crate) votes: BTreeMap<(u32, u64, u64), u64>,
+    /// Replicas whose disk was lost, and the last boot id before that.
+    pub(crate) lost: BTreeMap<(u32, u64), u64>,
     pub(crate) model: Model,
     pub(crate) ledger: Ledger,
     pub(crate) trace: Trace,
     pub(crate) counts: Counts,
     pub(crate) requests_left: u64,
     pub(crate) last_request: u64,
+    pub(crate) last_read: u64,
+    /// Snapshots that were ever sent.
+    pub(crate) transfers: u64,
     pub(crate) requests: BTreeMap<u64, Request>,
-    pub(crate) waiters: BTreeMap<InvocationId, Vec<u64>>,
+    /// Invocations that are executed once, whatever happens: nobody gives their ids again.
+    pub(crate) plain: BTreeSet<InvocationId>,
     /// Invocations that an operator may give orders about.
     pub(crate) targets: Vec<InvocationId>,
     /// Awakeables that flows wait for, and whether their completion is recorded.
     pub(crate) awakeables: BTreeMap<Awakeable, bool>,
     /// Requests that complete an awakeable.
     pub(crate) completions: BTreeMap<u64, Awakeable>,
-    calm_since: Option<u64>,
-    /// Ticks of the calm.
+    pub(crate) calm_since: Option<u64>,
+    over: bool,
+    /// Rounds of the operators in the calm.
     pub(crate) ticks: u64,
     /// How many times each schedule had accounted for when the calm began.
     pub(crate) fired: BTreeMap<ScheduleId, u64>,
@@ -175,9 +165,15 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64, config: Config, verbose: bool) -> Self {
-        let mut log_disk = MemLog::new();
-        log_disk.lie_about_sync(config.canary == Some(Canary::SkipFsync));
         let stream = |name| Rng::stream(seed, name);
+        let mut skew = stream("skew");
+        let mut machines: Vec<_> = (0..config.nodes)
+            .map(|number| {
+                let ahead = if number == 0 { 0 } else { skew.below(config.skew_ms + 1) };
+                Machine::new(config.canary, i64::try_from(ahead).unwrap_or(0))
+            })
+            .collect();
+        machines[0].replicas = (0..config.partitions).map(|p| (p, FOUNDER)).collect();
         Self {
             rng: Streams {
                 schedule: stream("schedule"),
@@ -186,30 +182,37 @@ impl World {
                 disk: stream("disk"),
                 host: stream("host"),
                 client: stream("client"),
+                control: stream("control"),
             },
             time: 0,
-            skew: EPOCH_MS,
             latest_wall: 0,
             heap: BinaryHeap::new(),
             scheduled: 0,
-            epoch: 0,
-            node: None,
-            log_disk,
-            state_disk: MemState::new(),
+            machines,
+            boots: 0,
+            exits: false,
+            net: Net::default(),
+            cluster: Cluster::new(config.partitions),
             tap: (0..config.partitions).map(|_| Vec::new()).collect(),
             hashes: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            lost: BTreeMap::new(),
             model: Model::new(config.partitions),
             ledger: Ledger::default(),
             trace: Trace::new(verbose),
             counts: Counts::default(),
             requests_left: config.requests,
             last_request: 0,
+            last_read: 0,
+            transfers: 0,
             requests: BTreeMap::new(),
-            waiters: BTreeMap::new(),
+            plain: BTreeSet::new(),
             targets: Vec::new(),
             awakeables: BTreeMap::new(),
             completions: BTreeMap::new(),
             calm_since: None,
+            over: false,
             ticks: 0,
             fired: BTreeMap::new(),
             resolved: BTreeMap::new(),
@@ -220,18 +223,28 @@ impl World {
 
     /// Storm, calm, audit.
     pub(crate) fn run(&mut self) -> Check {
-        self.after(0, Event::Boot);
+        self.note_clocks();
+        for number in 0..self.machines.len() {
+            self.after(0, Event::Boot(number));
+        }
         for client in 0..self.config.clients {
             let delay = self.rng.client.range(0, 20);
             self.after(delay, Event::Client(client));
         }
+        if self.config.nodes > 1 {
+            self.after(0, Event::Weather);
+            self.after(0, Event::Control);
+        }
         while let Some(Scheduled(Reverse((time, _, _)), event)) = self.heap.pop() {
-            self.time = time;
-            self.trace.set_time(time);
+            if time > self.time {
+                self.time = time;
+                self.trace.set_time(time);
+                self.note_clocks();
+            }
             self.counts.events += 1;
-            self.latest_wall = self.latest_wall.max(self.wall());
             self.step(event)?;
-            if self.is_over()? {
+            self.end_storm();
+            if self.over {
                 break;
             }
         }
@@ -250,91 +263,179 @@ impl World {
         audit::audit(self)
     }
 
+    fn note_clocks(&mut self) {
+        let latest = self.machines.iter().map(|machine| machine.wall(self.time)).max();
+        self.latest_wall = self.latest_wall.max(latest.unwrap_or(0));
+    }
+
+    /// Now and then a process dies or stops just before an event, which happens to whoever is left.
     fn step(&mut self, event: Event) -> Check {
-        if self.rng.fault.chance(self.faults.power) {
-            return self.crash_before(Crash::Power, event);
+        // More nodes have more events in the same time.
+        let scale = if self.config.nodes == 1 { 10_000 } else { 100_000 };
+        for (rate, how) in [(self.faults.power, Crash::Power), (self.faults.kill, Crash::Kill)] {
+            if rate > 0 && self.rng.fault.below(scale) < rate {
+                let number = self.any_machine();
+                self.crash(number, how)?;
+            }
         }
-        if self.rng.fault.chance(self.faults.kill) {
-            return self.crash_before(Crash::Kill, event);
+        if self.faults.pause > 0 && self.rng.fault.below(scale) < self.faults.pause {
+            let number = self.any_machine();
+            self.pause(number);
         }
         self.dispatch(event)
     }
 
-    /// The node dies just before an event, which happens to whoever is left.
-    fn crash_before(&mut self, how: Crash, event: Event) -> Check {
-        self.crash(how)?;
-        self.dispatch(event)
+    fn any_machine(&mut self) -> usize {
+        usize::try_from(self.rng.fault.below(self.machines.len() as u64)).unwrap_or(0)
+    }
+
+    /// A process is stopped without being told.
+    fn pause(&mut self, number: usize) {
+        let length = if self.rng.fault.chance(7_000) { self.rng.fault.range(1_000, 5_000) } else { 20_000 };
+        let machine = &mut self.machines[number];
+        if machine.process.is_some() && machine.paused.is_none() {
+            machine.paused = Some(self.time + length);
+            self.counts.pauses += 1;
+            self.trace.line(format_args!("n{} is stopped for {length} ms", number + 1));
+        }
     }
 
     fn dispatch(&mut self, event: Event) -> Check {
-        let epoch = self.epoch;
         match event {
-            Event::Boot => self.boot(),
-            Event::Turn(of) if of == epoch => self.with_node(|world, node| world.turn(node)),
-            Event::Flush(of) if of == epoch => self.with_node(|world, node| world.flush(node)),
-            Event::Tick(of) if of == epoch => self.with_node(|world, node| world.ticked(node)),
-            Event::Checkpoint(of, p) if of == epoch => self.with_node(|world, node| world.checkpoint(node, p)),
-            Event::StateSync(of) if of == epoch => self.with_node(|world, node| world.state_sync(node)),
-            Event::Host(of, p) if of == epoch => self.with_node(|world, node| world.host_step(node, p)),
-            Event::HostTimer(of, timer) if of == epoch => self.with_node(|world, node| world.host_timer(node, timer)),
-            Event::Propose(of, p, command) if of == epoch => {
-                self.proposed(p, *command);
+            Event::Boot(number) if self.machines[number].process.is_none() => self.boot(number),
+            Event::Boot(_) => Ok(()),
+            Event::Process(number, epoch, step) => self.process(number, epoch, step),
+            Event::Arrives(packet) => self.arrives(*packet),
+            Event::Weather => {
+                self.weather();
                 Ok(())
             }
+            Event::Control => self.control(),
+            Event::Operators => self.operators(),
             Event::Client(client) => self.client(client),
             Event::Timeout(request) => self.timeout(request),
             Event::Complete(awakeable) => {
                 self.complete_awakeable(awakeable);
                 Ok(())
             }
-            // Of a process that is gone.
-            _ => Ok(()),
         }
     }
 
-    fn ticked(&mut self, node: &mut Node) -> Check<Fate> {
+    fn process(&mut self, number: usize, epoch: u64, step: Step) -> Check {
+        let machine = &mut self.machines[number];
+        if machine.epoch != epoch {
+            // Of a process that is gone.
+            return Ok(());
+        }
+        if let Some(until) = machine.paused {
+            if self.time < until {
+                // It may be let go on earlier.
+                self.after((until - self.time).min(HELD_MS), Event::Process(number, epoch, step));
+                return Ok(());
+            }
+            machine.paused = None;
+        }
+        self.with_node(number, |world, node| world.do_step(node, step))
+    }
+
+    fn do_step(&mut self, node: &mut Node, step: Step) -> Check {
+        match step {
+            Step::Turn => self.turn(node),
+            Step::Flush => self.flush(node),
+            Step::Tick => self.ticked(node),
+            Step::Checkpoint(p) => self.checkpoint(node, p),
+            Step::StateSync => self.state_sync(node),
+            Step::Host(p) => self.host_step(node, p),
+            Step::HostTimer(timer) => self.host_timer(node, timer),
+            Step::Propose(p, command) => {
+                self.proposed(node, p, *command);
+                Ok(())
+            }
+            Step::Fetch(p, low, high, max_bytes) => self.fetch(node, p, low, high, max_bytes),
+            Step::Withdraw(p, index) => self.withdraw(node, p, index),
+            Step::SnapshotLate(p, replica, number) => self.snapshot_sent(node, p, replica, number, false),
+            Step::Load(p, number) => self.load(node, p, number),
+            Step::LoadFails(p, number) => {
+                self.load_fails(node, p, number);
+                Ok(())
+            }
+            Step::Come(number, pending) => self.comes(node, number, *pending),
+            Step::Retry(number, copy) => self.retry(node, number, copy),
+        }
+    }
+
+    fn ticked(&mut self, node: &mut Node) -> Check {
         if self.rng.fault.chance(self.faults.clock) {
             // Now and then so far that schedules miss times.
             let most = if self.rng.fault.chance(1_000) { 30_000 } else { 3_000 };
             let jump = i64::try_from(self.rng.fault.range(1, most)).unwrap_or(1);
+            let machine = &mut self.machines[node.number];
             // Back as far as forward, but never before the first reading.
-            self.skew = (self.skew + if self.rng.fault.chance(5_000) { jump } else { -jump }).max(EPOCH_MS);
-            self.latest_wall = self.latest_wall.max(self.wall());
-            self.trace.line(format_args!("clock jumps to {}", self.wall()));
+            machine.skew = (machine.skew + if self.rng.fault.chance(5_000) { jump } else { -jump }).max(EPOCH_MS);
+            let wall = machine.wall(self.time);
+            self.latest_wall = self.latest_wall.max(wall);
+            self.trace.line(format_args!("n{} clock jumps to {wall}", node.number + 1));
         }
-        let fate = self.tick(node)?;
-        if self.rng.schedule.chance(1_500) {
+        self.tick(node)?;
+        if self.rng.schedule.chance(self.config.compare) {
             self.compare(node)?;
         }
-        if self.calm_since.is_some() {
-            self.ticks += 1;
-            self.calm_down();
-        }
-        Ok(fate)
+        Ok(())
     }
 
-    /// Whether the run is over. Ends the storm when the clients have asked everything.
-    fn is_over(&mut self) -> Check<bool> {
-        let Some(since) = self.calm_since else {
-            if (self.requests_left == 0 && self.requests.is_empty()) || self.time > STORM_MAX {
-                self.trace.line(format_args!("the faults stop"));
-                self.calm_since = Some(self.time);
-                self.requests_left = 0;
-                self.faults = Faults::default();
-            }
-            return Ok(false);
-        };
-        let late = self.wall().saturating_sub(LATE_MAX);
+    /// Ends the storm when the clients have asked everything.
+    fn end_storm(&mut self) {
+        if self.calm_since.is_some() {
+            return;
+        }
+        let asked = self.requests_left == 0 && self.requests.is_empty() && self.time >= self.config.storm_ms;
+        if !asked && self.time <= STORM_MAX {
+            return;
+        }
+        self.trace.line(format_args!("the faults stop"));
+        self.calm_since = Some(self.time);
+        self.requests_left = 0;
+        self.faults = Faults::default();
+        self.net.heal();
+        for machine in &mut self.machines {
+            machine.paused = machine.paused.map(|_| self.time);
+        }
+        let down = (0..self.machines.len()).filter(|number| self.machines[*number].process.is_none());
+        for number in down.collect::<Vec<_>>() {
+            self.after(500, Event::Boot(number));
+        }
+        self.after(100, Event::Operators);
+    }
+
+    /// A round of the operators in the calm: they help, and look whether everything has ended.
+    fn operators(&mut self) -> Check {
+        self.ticks += 1;
+        self.calm_down();
+        let since = self.calm_since.unwrap_or(self.time);
+        self.groups_heal(self.time - since)?;
+        let slowest = self.machines.iter().map(|machine| machine.wall(self.time)).min().unwrap_or(0);
+        let late = slowest.saturating_sub(LATE_MAX);
         let drained = self.requests.is_empty()
             && self.model.parts.iter().all(|part| part.is_empty() && part.is_drained() && !part.is_late(late))
-            && self.node.as_ref().is_some_and(Node::is_quiet);
+            && self.machines.iter().all(|machine| machine.process.as_ref().is_some_and(Node::is_quiet))
+            && self.is_settled();
         check(drained || self.time < since + CALM_MAX, Invariant::L6Progress, || audit::stuck(self))?;
-        Ok(drained)
+        self.over = drained;
+        self.after(100, Event::Operators);
+        Ok(())
     }
 
-    /// The node's clock.
-    pub(crate) fn wall(&self) -> u64 {
-        u64::try_from(i64::try_from(self.time).unwrap_or(i64::MAX).saturating_add(self.skew)).unwrap_or(0)
+    pub(crate) fn is_calm(&self) -> bool {
+        self.calm_since.is_some()
+    }
+
+    pub(crate) fn time(&self) -> u64 {
+        self.time
+    }
+
+    /// The clock of a machine.
+    pub(crate) fn wall(&self, number: usize) -> u64 {
+        self.machines[number].wall(self.time)
     }
 
     /// Something happens `delay` ms from now.

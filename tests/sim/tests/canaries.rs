@@ -83,3 +83,60 @@ fn a_time_of_a_schedule_that_is_run_twice() {
 fn user_code_of_what_is_paused_or_over() {
     assert_eq!(caught(Canary::IgnoreAbort, 60), Invariant::I22Stopped);
 }
+
+#[test]
+fn a_promise_before_it_is_durable() {
+    // Noticed when a committed entry is replaced, or by a replica that never catches up.
+    caught(Canary::SendBeforePersist, 60);
+}
+
+#[test]
+fn a_replica_that_forgot_what_it_promised() {
+    assert_eq!(caught(Canary::AmnesiacVote, 20), Invariant::I12Amnesia);
+}
+
+#[test]
+fn a_read_of_a_leader_that_was_replaced() {
+    assert_eq!(caught(Canary::StaleRead, 60), Invariant::I2Linearizable);
+}
+
+#[test]
+fn a_snapshot_without_a_row() {
+    // What it leads to first depends on the row.
+    caught(Canary::PartialSnapshot, 20);
+}
+
+#[test]
+fn an_acknowledgement_without_a_quorum() {
+    assert_eq!(caught(Canary::AckBeforeQuorum, 20), Invariant::I1NoLostWork);
+}
+
+#[test]
+fn a_repeated_request_that_nobody_looks_for() {
+    assert_eq!(caught(Canary::SkipRecent, 60), Invariant::I4EffectOnce);
+}
+
+#[test]
+fn a_repeated_request_that_is_believed_not_to_be_done() {
+    assert_eq!(caught(Canary::UnboundRecent, 100), Invariant::I4EffectOnce);
+}
+
+#[test]
+fn a_repeated_request_behind_the_end_of_its_invocation() {
+    assert_eq!(caught(Canary::ProposeActive, 100), Invariant::I4EffectOnce);
+}
+
+#[test]
+fn a_log_that_is_cut_behind_lost_state() {
+    assert_eq!(caught(Canary::TrimUndurable, 20), Invariant::I14Snapshots);
+}
+
+#[test]
+fn a_log_without_what_a_follower_needs() {
+    caught(Canary::CutLog, 60);
+}
+
+#[test]
+fn records_of_a_leadership_that_is_over() {
+    caught(Canary::IgnoreTerm, 100);
+}

@@ -160,6 +160,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             let members = self.slots[&id].partition.members();
             for replica in members.all().into_iter().filter(|replica| node_of(*replica) == node) {
                 self.handle(id, Input::Unreachable { replica })?;
+                self.handle(id, Input::LeaderGone { replica })?;
             }
         }
         Ok(())

@@ -26,7 +26,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         self.expire_exports()?;
         let replicas = self.slots.iter().map(|(id, slot)| replica_status(*id, slot)).collect();
         let status = NodeStatus { boot: self.boot, replicas, stopping: self.stopping || self.retiring.is_some() };
-        for node in self.cluster.wanted().nodes.keys().copied().filter(|node| *node != self.settings.node) {
+        for node in self.cluster.contacts() {
             self.outgoing.status(node, status.clone());
         }
         self.cluster.told(self.settings.node, status);

@@ -120,7 +120,7 @@ impl DriverMetrics {
 
     /// How a replica is.
     pub fn set_replica(&self, partition: PartitionId, stats: &Stats) {
-        self.set(partition, |gauges| &gauges.apply_lag, stats.committed - stats.applied);
+        self.set(partition, |gauges| &gauges.apply_lag, stats.committed.saturating_sub(stats.applied));
         self.set(partition, |gauges| &gauges.overlay_bytes, stats.overlay_bytes as u64);
         self.set(partition, |gauges| &gauges.outbox, stats.unacknowledged);
         self.set(partition, |gauges| &gauges.leader, u64::from(stats.leading));

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::{Request, Wait};
+use crate::ingress::Job;
 use crate::model::{Part, Status};
 use crate::names::{self, Callee};
 use crate::program::{RESOLVE, promise_name};
@@ -36,10 +37,10 @@ const VERBS: [Verb; 14] = [
 
 impl World {
     /// An order about one of the last invocations, in whatever state it is.
-    pub(super) fn order(&mut self, client: u64) -> Check {
+    pub(super) fn order(&mut self, client: u64, at: usize) -> Check {
         let verb = VERBS[pick(&mut self.rng.client, VERBS.len())];
         let Some(id) = self.recent(verb) else { return self.idle(client) };
-        let now = self.wall();
+        let now = self.wall(at);
         let journal = self.model.part(id).kept_journal(id) as u64;
         let rng = &mut self.rng.client;
         let mut control = Control::new(id, verb);
@@ -56,7 +57,7 @@ impl World {
         if matches!(verb, Verb::Resume | Verb::Restart) && self.rng.client.chance(2_000) {
             control.version = Some(if self.rng.client.chance(5_000) { "v2".into() } else { String::new() });
         }
-        self.ask(client, id, Body::Control(control));
+        self.ask(client, at, id, Body::Control(control));
         Ok(())
     }
 
@@ -69,8 +70,8 @@ impl World {
     }
 
     /// An edit of a state, which somebody may change meanwhile.
-    pub(super) fn edit(&mut self, client: u64) -> Check {
-        let now = self.wall();
+    pub(super) fn edit(&mut self, client: u64, at: usize) -> Check {
+        let now = self.wall(at);
         let rng = &mut self.rng.client;
         let service = if rng.chance(7_000) { names::CART } else { names::ORDER };
         let object = ObjectId { service: service.into(), key: format!("k{}", rng.below(self.config.keys)) };
@@ -96,13 +97,14 @@ impl World {
         };
         let wait = if rng.chance(5_000) { Wait::Result } else { Wait::Acceptance };
         self.targets.push(id);
-        let request = Request { client, id, target, wait, retention: None, invoke: Some(invoke.clone()) };
-        self.submit(request, invoke)
+        let request = Request::new(client, at, id, target, wait, None, Some(invoke.clone()));
+        self.submit(request, invoke);
+        Ok(())
     }
 
     /// Something about a schedule.
-    pub(super) fn schedule(&mut self, client: u64) -> Check {
-        let now = self.wall();
+    pub(super) fn schedule(&mut self, client: u64, at: usize) -> Check {
+        let now = self.wall(at);
         let rng = &mut self.rng.client;
         let name = format!("n{}", rng.below(3));
         let (id, soon) = (ScheduleId::of(&name), now + rng.range(1, 1_500));
@@ -118,12 +120,12 @@ impl World {
             }
             _ => ScheduleAction::Delete(true),
         };
-        self.ask(client, id.as_invocation(), order(id, action));
+        self.ask(client, at, id.as_invocation(), order(id, action));
         Ok(())
     }
 
     /// A dead letter is dropped or invoked again.
-    pub(super) fn letter(&mut self, client: u64) -> Check {
+    pub(super) fn letter(&mut self, client: u64, at: usize) -> Check {
         let letters: Vec<_> = self
             .model
             .parts
@@ -134,7 +136,7 @@ impl World {
         if letters.is_empty() {
             return self.idle(client);
         }
-        let now = self.wall();
+        let now = self.wall(at);
         let rng = &mut self.rng.client;
         let ((service, seq), failed) = letters[pick(rng, letters.len())].clone();
         let new = InvocationId::fresh(failed.partition_key, Millis(now), rng.u128());
@@ -143,16 +145,14 @@ impl World {
         if redrive && service != names::ACCOUNT {
             self.targets.push(new);
         }
-        self.ask(client, failed, Body::Letter(LetterOrder { service, seq, redrive_as }));
+        self.ask(client, at, failed, Body::Letter(LetterOrder { service, seq, redrive_as }));
         Ok(())
     }
 
     /// Asks for something that is answered at once, in the partition of `id`.
-    fn ask(&mut self, client: u64, id: InvocationId, body: Body) {
-        let target = Target::default();
-        let request = Request { client, id, target, wait: Wait::Answer, retention: None, invoke: None };
-        let number = self.open(request);
-        self.propose_from_outside(id, Command { request: number, body: Some(body) });
+    fn ask(&mut self, client: u64, at: usize, id: InvocationId, body: Body) {
+        let request = Request::new(client, at, id, Target::default(), Wait::Answer, None, None);
+        self.hand_in(request, Job::Order(Box::new(Command::new(body))));
     }
 
     /// There is nothing to do for this client.
@@ -164,7 +164,7 @@ impl World {
     /// The faults have stopped: operators let everything go on that waits for them, and end what would go on for ever.
     pub(crate) fn calm_down(&mut self) {
         let mut orders: Vec<(InvocationId, Body)> = Vec::new();
-        let now = self.wall();
+        let now = self.wall(0);
         for part in &self.model.parts {
             for (id, inv) in &part.invocations {
                 if inv.status == Status::Paused {

@@ -59,8 +59,8 @@ impl Host {
                 format!("{id} starts on {object} while {:?} runs there", other.map(|(id, _)| id))
             })?;
         }
-        cx.ledger.begins(id);
-        cx.ledger.journal((id, start.work.life), &start.journal)?;
+        cx.ledger.begins(cx.node, id);
+        cx.ledger.journal(cx.node, start.term, (id, start.work.life), &start.journal)?;
         let target = &start.work.target;
         let flow = Flow {
             life: (id, start.work.life),
@@ -137,7 +137,7 @@ impl Host {
         }
         let Some(flow) = self.flows.get_mut(&life.0) else { return Ok(()) };
         flow.running = false;
-        cx.ledger.execute(life, flow.step)?;
+        cx.ledger.execute(cx.node, life, flow.step)?;
         if cx.panics() {
             let records = flow.fail(cx);
             self.flows.remove(&life.0);

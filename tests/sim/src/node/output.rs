@@ -3,81 +3,139 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use abide_model::command::{Body, Command, Form};
+use abide_model::command::{Body, Command, Deliver, Form};
 use abide_model::effect::{Effect, Work};
-use abide_model::id::{InvocationId, ObjectId, PartitionId, PartitionKey};
+use abide_model::id::{InvocationId, Millis, ObjectId, PartitionId, PartitionKey};
 use abide_model::protocol::Input as InputMessage;
 use abide_model::table::key::KeyWriter;
 use abide_model::table::{Invocations, JournalRow, Journals, Mailboxes, Objects, States, Status, Table};
 use abide_model::view::{ReadError, View};
-use abide_partition::Output;
+use abide_partition::{Input, Output};
+use abide_storage::LogStore as _;
 
-use super::{Node, World};
+use super::{Node, World, failed};
 use crate::app::Fields;
 use crate::config::Canary;
 use crate::host::{HostMsg, Snapshot, Start};
+use crate::ingress::note_leader;
+use crate::machine::machine_of;
 use crate::violation::{Check, Invariant, Violation, check};
-use crate::world::Event;
+use crate::world::Step;
 
 /// Code of an attempt that broke the protocol.
 const PROTOCOL_VIOLATION: u32 = 571;
 
 impl World {
-    pub(super) fn output(&mut self, node: &mut Node, p: usize, output: Output) -> Check {
-        let number = u32::try_from(p).unwrap_or(0);
+    pub(super) fn output(&mut self, node: &mut Node, p: u32, output: Output) -> Check {
+        let n = node.number + 1;
+        self.tap(node, p)?;
         match output {
             Output::Persist { write, sync } => node.queue.push((write, sync)),
-            Output::Leading { term } => self.trace.line(format_args!("p{p} leads in term {term}")),
-            Output::Effect(effect) => self.effect(node, p, effect)?,
-            Output::Deliver { to, mut delivery } => {
-                if self.config.canary == Some(Canary::RepeatMessages) && self.rng.fault.chance(1_000) {
-                    let mut again = delivery.clone();
-                    again.first += again.messages.len() as u64;
-                    self.ship(to, Command::new(Body::Deliver(again)));
-                }
-                if delivery.messages.len() > 1 && self.rng.net.chance(2_000) {
-                    let rest = delivery.messages.split_off(1);
-                    let later = abide_model::command::Deliver { first: delivery.first + 1, messages: rest, ..delivery };
-                    self.ship(to, Command::new(Body::Deliver(later)));
-                }
-                self.ship(to, Command::new(Body::Deliver(delivery)));
+            Output::Leading { term } => {
+                self.trace.line(format_args!("n{n} p{p} leads in term {term}"));
+                self.counts.led += 1;
+                self.leave_office(node, p)?;
+                note_leader(node, p, (term, node.number));
+                let replica = node.slots.get(&p).map_or(0, |slot| slot.partition.replica());
+                self.leads(p, term, replica)?;
             }
-            Output::Acknowledge { to, ack } => self.ship(to, Command::new(Body::OutboxAck(ack))),
-            Output::Applied { index, commands } => {
-                let stats = node.slots[p].partition.stats();
-                self.counts.commands += commands as u64;
-                if stats.applied == index {
-                    self.check_hash(number, &node.slots[p].partition)?;
+            Output::Following { term, leader } => {
+                self.trace.line(format_args!("n{n} p{p} follows {leader:?} in term {term}"));
+                if self.config.canary != Some(Canary::IgnoreTerm) {
+                    self.leave_office(node, p)?;
                 }
-                self.trace.line(format_args!("p{p} applied {index} ({commands}) {:016x}", stats.state_hash));
-                node.slots[p].entries_since_checkpoint += 1;
-                self.checkpoint_if_due(node, p);
+                if let Some(leader) = leader {
+                    note_leader(node, p, (term, machine_of(leader)));
+                }
+            }
+            Output::Effect(effect) => self.effect(node, p, effect)?,
+            Output::Deliver { to, delivery } => self.deliver(node, to, delivery),
+            Output::Acknowledge { to, ack } => self.ship(node, to, Command::new(Body::OutboxAck(ack))),
+            Output::Applied { index, commands } => self.applied(node, p, index, commands)?,
+            Output::Send(message) => self.send_raft(node, p, *message)?,
+            Output::SendSnapshot(message) => self.send_snapshot(node, p, *message)?,
+            Output::SnapshotWanted => {
+                if let Some(slot) = node.slots.get_mut(&p) {
+                    slot.snapshot_wanted = true;
+                }
+                self.offer_if_wanted(node, p)?;
+            }
+            Output::Fetch { low, high, max_bytes } => {
+                let delay = self.rng.disk.range(0, 10);
+                self.soon(node, delay, Step::Fetch(p, low, high, max_bytes));
+            }
+            Output::ReadReady { context } => self.confirmed(node, p, context)?,
+            Output::MembersChanged(_) => self.members_changed(node, p),
+            // The controller removes it.
+            Output::Removed => self.trace.line(format_args!("n{n} p{p} is out")),
+            Output::Restored { index, discard } => self.restored(node, p, index, discard)?,
+            Output::Discard { generation } => self.discarded(node, p, generation)?,
+            Output::Dropped(dropped) => {
+                self.trace.line(format_args!("n{n} p{p} drops a message: {}", dropped.label()));
+                self.counts.unsound += 1;
             }
         }
         Ok(())
     }
 
-    /// A message to another partition, which may be lost, late or doubled.
-    fn ship(&mut self, to: PartitionId, command: Command) {
-        if self.rng.net.chance(self.faults.drop) {
-            self.trace.line(format_args!("net: a message to {to} is lost"));
-            return;
+    fn applied(&mut self, node: &mut Node, p: u32, index: u64, commands: usize) -> Check {
+        self.counts.commands += commands as u64;
+        let Some(slot) = node.slots.get_mut(&p) else { return Ok(()) };
+        slot.entries_since_checkpoint += 1;
+        let stats = slot.partition.stats();
+        let n = node.number + 1;
+        self.trace.line(format_args!("n{n} p{p} applied {index} ({commands}) {:016x}", stats.state_hash));
+        if stats.applied == index {
+            self.check_hash(p, &slot.partition)?;
         }
-        let copies = 1 + u64::from(self.rng.net.chance(self.faults.duplicate));
-        for _ in 0..copies {
-            let delay = self.rng.net.range(0, self.config.delay_ms * 3);
-            self.after(delay, Event::Propose(self.epoch, to.0, Box::new(command.clone())));
-        }
+        self.checkpoint_if_due(node, p);
+        Ok(())
     }
 
-    fn effect(&mut self, node: &mut Node, p: usize, effect: Effect) -> Check {
-        let number = u32::try_from(p).unwrap_or(0);
+    /// Entries that a follower needs are read from disk.
+    pub(crate) fn fetch(&mut self, node: &mut Node, p: u32, low: u64, high: u64, max_bytes: u64) -> Check {
+        let entries = self.machines[node.number].log.entries(p, low, high, max_bytes).unwrap_or_default();
+        let now = Millis(self.wall(node.number));
+        let Some(slot) = node.slots.get_mut(&p) else { return Ok(()) };
+        slot.partition.handle(Input::Fetched { low, entries }, now).map_err(|error| failed(&error))?;
+        self.counts.fetches += 1;
+        self.turn_of(node);
+        Ok(())
+    }
+
+    /// What was held for a leadership is void: hosts, loads, whoever waits.
+    pub(super) fn leave_office(&mut self, node: &mut Node, p: u32) -> Check {
+        let partitions = self.config.partitions;
+        node.host.forget(p, partitions);
+        if let Some(inbox) = node.host_inbox.get_mut(&p) {
+            inbox.clear();
+        }
+        node.loads.retain(|(object, _)| PartitionId::of(PartitionKey::of(&object.key), partitions).0 != p);
+        self.serve_no_more(node, p)
+    }
+
+    fn deliver(&mut self, node: &mut Node, to: PartitionId, mut delivery: Deliver) {
+        if self.config.canary == Some(Canary::RepeatMessages) && self.rng.fault.chance(1_000) {
+            let mut again = delivery.clone();
+            again.first += again.messages.len() as u64;
+            self.ship(node, to, Command::new(Body::Deliver(again)));
+        }
+        if delivery.messages.len() > 1 && self.rng.net.chance(2_000) {
+            let rest = delivery.messages.split_off(1);
+            let later = Deliver { first: delivery.first + 1, messages: rest, ..delivery };
+            self.ship(node, to, Command::new(Body::Deliver(later)));
+        }
+        self.ship(node, to, Command::new(Body::Deliver(delivery)));
+    }
+
+    fn effect(&mut self, node: &mut Node, p: u32, effect: Effect) -> Check {
         match effect {
-            Effect::Accepted { request, invocation, .. } => return self.accepted(request, invocation),
+            Effect::Accepted { request, invocation, .. } => return self.accepted(node, p, request, invocation),
             Effect::Completed { invocation, outcome, target, .. } => {
-                return self.completed(invocation, &outcome, &target);
+                self.completed(invocation, &outcome)?;
+                return self.serve_completed(node, p, invocation, &outcome, &target);
             }
-            Effect::Answered { request, answer } => self.answered(request, &answer),
+            Effect::Answered { request, answer } => return self.serve_answered(node, p, request, &answer),
             Effect::TimerFired { due, at } => {
                 self.counts.timers += 1;
                 check(due <= at && due.0 <= self.latest_wall, Invariant::I13Timers, || {
@@ -85,32 +143,33 @@ impl World {
                 })?;
             }
             Effect::Enqueued { object, work } => {
-                self.tell(node, number, HostMsg::Enqueued { object, work: Box::new(work) })
+                self.tell(node, p, HostMsg::Enqueued { object, work: Box::new(work) });
             }
             Effect::Start { invocation } => {
-                let slot = &node.slots[p];
+                let Some(slot) = node.slots.get(&p) else { return Ok(()) };
                 let term = slot.partition.leading().unwrap_or(0);
                 let found = attempt(slot.partition.view(), invocation, term);
                 if let Some(start) = found.map_err(|error| unreadable(&error))? {
-                    self.tell(node, number, HostMsg::Start(Box::new(start)));
+                    self.tell(node, p, HostMsg::Start(Box::new(start)));
                 }
             }
             Effect::Notify { invocation, attempt, index, entry } => {
-                self.tell(node, number, HostMsg::Notify { id: invocation, attempt, index, entry });
+                self.tell(node, p, HostMsg::Notify { id: invocation, attempt, index, entry });
             }
             Effect::Appended { invocation, attempt } => {
-                self.tell(node, number, HostMsg::Appended { id: invocation, attempt });
+                self.tell(node, p, HostMsg::Appended { id: invocation, attempt });
             }
             Effect::Abort { invocation, object } => {
-                self.tell(node, number, HostMsg::Abort { id: invocation, object });
+                self.tell(node, p, HostMsg::Abort { id: invocation, object });
             }
             Effect::TurnRejected { object, activation } => {
                 self.counts.rejected += 1;
-                self.tell(node, number, HostMsg::Rejected { object, activation: activation.0 });
+                self.tell(node, p, HostMsg::Rejected { object, activation: activation.0 });
             }
-            Effect::StateChanged { object } => self.tell(node, number, HostMsg::StateChanged { object }),
+            Effect::StateChanged { object } => self.tell(node, p, HostMsg::StateChanged { object }),
             Effect::Rested { invocation } => {
-                let row = node.slots[p].partition.view().get::<Invocations>(&invocation);
+                let Some(slot) = node.slots.get(&p) else { return Ok(()) };
+                let row = slot.partition.view().get::<Invocations>(&invocation);
                 let failure = row.ok().flatten().and_then(|row| row.last_failure);
                 check(
                     failure.as_ref().is_none_or(|failure| failure.code != PROTOCOL_VIOLATION),
@@ -118,18 +177,26 @@ impl World {
                     || format!("{invocation} broke the protocol: {failure:?}"),
                 )?;
             }
-            Effect::ScheduleDue { schedule, row } => self.schedule_due(schedule, &row),
+            Effect::ScheduleDue { schedule, row } => self.schedule_due(node, p, schedule, &row),
             // Kept by the partition itself.
             Effect::Ship { .. } | Effect::Acknowledge { .. } | Effect::TimerSet { .. } => {}
         }
         Ok(())
     }
 
+    /// The leader says that a request took its place.
+    pub(super) fn accepted(&mut self, node: &mut Node, p: u32, request: u64, id: InvocationId) -> Check {
+        check(self.model.knows(id), Invariant::I1NoLostWork, || {
+            format!("{id} was acknowledged, but no committed entry accepts it")
+        })?;
+        self.serve_accepted(node, p, request)
+    }
+
     /// Loads the objects that the host asked for, once everything that it proposed before is applied.
     pub(super) fn answer_loads(&mut self, node: &mut Node) -> Check {
         for (object, ticket) in std::mem::take(&mut node.loads) {
             let p = PartitionId::of(PartitionKey::of(&object.key), self.config.partitions).0;
-            let slot = &node.slots[p as usize];
+            let Some(slot) = node.slots.get(&p) else { continue };
             let ticket = ticket.unwrap_or_else(|| slot.partition.ticket());
             // The tables are not complete before the leader's first entry is applied: nobody may read.
             if slot.partition.applied_ticket() < ticket.max(1) {
@@ -145,7 +212,7 @@ impl World {
     }
 }
 
-fn unreadable(error: &ReadError) -> Violation {
+pub(crate) fn unreadable(error: &ReadError) -> Violation {
     Violation { invariant: Invariant::Stopped, text: error.to_string() }
 }
 
@@ -194,7 +261,7 @@ fn journal<V: View>(view: &V, id: InvocationId, len: u32) -> Result<Vec<JournalR
     (0..len).map(entry).collect()
 }
 
-fn fields<V: View>(view: &V, object: &ObjectId) -> Result<Fields, ReadError> {
+pub(crate) fn fields<V: View>(view: &V, object: &ObjectId) -> Result<Fields, ReadError> {
     let mut prefix = KeyWriter::new(States::TAG);
     prefix.text(&object.service);
     prefix.text(&object.key);

@@ -5,15 +5,16 @@ use abide_model::id::{InvocationId, Millis, PartitionKey, ScheduleId};
 use abide_model::table::ScheduleRow;
 use bytes::Bytes;
 
-use super::World;
+use super::{Node, World};
 use crate::config::Canary;
 use crate::names;
 use crate::timetable;
+use crate::world::Step;
 
 impl World {
     /// Reckons what a schedule that is due runs, and proposes that after a while.
-    pub(super) fn schedule_due(&mut self, id: ScheduleId, row: &ScheduleRow) {
-        let now = self.wall();
+    pub(super) fn schedule_due(&mut self, node: &Node, p: u32, id: ScheduleId, row: &ScheduleRow) {
+        let now = self.wall(node.number);
         let definition = row.definition.clone().unwrap_or_default();
         let (rng, retention_ms) = (&mut self.rng.host, self.config.flow_retention);
         let mut fire = timetable::fire(&definition, row.due, now, |_| {
@@ -46,6 +47,7 @@ impl World {
         self.counts.scheduled += fire.runs.len() as u64;
         let order =
             ScheduleOrder { id: Bytes::copy_from_slice(&id.to_bytes()), action: Some(ScheduleAction::Fire(fire)) };
-        self.propose_from_outside(id.as_invocation(), Command::new(Body::Schedule(order)));
+        let delay = self.rng.net.range(0, self.config.delay_ms);
+        self.soon(node, delay, Step::Propose(p, Box::new(Command::new(Body::Schedule(order)))));
     }
 }

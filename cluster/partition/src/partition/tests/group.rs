@@ -455,6 +455,27 @@ fn leadership_is_transferred() {
     group.agree(&[1, 2, 3]);
 }
 
+/// A leader whose process dies is followed by another one within a few ticks, if a majority has lost it.
+#[test]
+fn a_dead_leader_is_replaced_at_once() {
+    let mut group = Group::of(&[1, 2, 3]).elected();
+    group.count(1, 3);
+    let old = group.leader().unwrap();
+    let others: Vec<u64> = group.replicas.keys().copied().filter(|replica| *replica != old).collect();
+    // One that still hears the leader does not help to depose it.
+    group.handle(others[0], Input::LeaderGone { replica: old });
+    group.settle();
+    group.tick(3);
+    assert_eq!(group.leader(), Some(old));
+    group.isolate(old);
+    for other in &others {
+        group.handle(*other, Input::LeaderGone { replica: old });
+    }
+    group.tick(4);
+    assert!(group.leader().is_some_and(|leader| leader != old), "within {} ticks", 4);
+    group.count(4, 4);
+}
+
 /// Scenario 31: two replicas think they lead; only the one with a quorum answers reads.
 #[test]
 fn a_read_needs_a_quorum() {
@@ -513,4 +534,39 @@ fn an_old_snapshot_is_discarded() {
     let before = group.stats(follower);
     group.handle(follower, Input::Restore { message: Box::new(message), generation: 1 });
     assert_eq!((group.stats(follower).applied, group.replicas[&follower].partition.generation()), (before.applied, 0));
+}
+
+/// A leader that does not know how far a follower is sends what that has cut from its log. The follower says how far it
+/// is; refused as a contradiction, it would never hear anything else.
+#[test]
+fn entries_from_before_the_log_are_answered() {
+    let mut group = Group::of(&[1, 2, 3]).elected();
+    group.count(1, 40);
+    group.tick(2);
+    let leader = group.leader().unwrap();
+    let follower = *group.replicas.keys().find(|replica| **replica != leader).unwrap();
+    group.checkpoint(follower);
+    let stats = group.stats(follower);
+    assert!(stats.first > 10);
+    let entries = group.replicas[&leader].log.entries(0, 5, stats.last + 1, u64::MAX).unwrap();
+    let entry = |entry: abide_storage::LogEntry| crate::WireEntry {
+        term: entry.term,
+        kind: u32::from(entry.kind.tag()),
+        data: entry.data,
+    };
+    let message = Message {
+        kind: Kind::Append as i32,
+        to: follower,
+        from: leader,
+        term: stats.term,
+        index: 4,
+        log_term: entries[0].term,
+        entries: entries.into_iter().map(entry).collect(),
+        commit: stats.committed,
+        ..Message::default()
+    };
+    group.handle(follower, Input::Receive(Box::new(message)));
+    assert_eq!(group.replicas[&follower].dropped, []);
+    let answers: Vec<_> = group.mail.iter().filter(|it| it.from == follower).collect();
+    assert!(answers.iter().any(|it| it.kind() == Kind::AppendResponse && it.index == stats.committed), "{answers:?}");
 }
