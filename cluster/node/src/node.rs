@@ -33,7 +33,7 @@ use crate::engine::{Engine, EngineError, Others, Retention};
 use crate::health::{Health, Phase};
 use crate::listener::{BindError, Listener};
 use crate::shutdown::{DRAIN_TIME, Stop};
-use crate::{admin, ingress, metrics, random};
+use crate::{admin, ingress, log_level, metrics, random};
 
 /// Exit code of a process whose log or tables failed: the outcome of requests under way is unknown.
 pub const EXIT_FATAL: i32 = 70;
@@ -265,7 +265,10 @@ impl Node {
         let operating = {
             let (config, engine) = (config.clone(), engine.clone());
             let (health, stop) = (health.clone(), stop.clone());
-            async move { admin::serve(at_admin, engine, &config, ingress, recorder.clone(), health, stop, DRAIN_TIME).await }
+            let (transport, metrics) = (transport.clone(), recorder.clone());
+            async move {
+                admin::serve(at_admin, engine, transport, &config, ingress, metrics, health, stop, DRAIN_TIME).await
+            }
         };
         doors.push(runtime.handle().spawn(async move {
             if let Err(error) = operating.await {
@@ -306,6 +309,13 @@ impl Node {
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         self.doors.peer
+    }
+
+    /// Calls `apply` with the cluster's setting `log_level`, as it is and whenever it changes; `None` is that nodes log as
+    /// their own configurations say. Ends with the node.
+    pub fn on_log_level(&self, apply: impl FnMut(Option<&str>) + Send + 'static) {
+        let cluster = self.engine.cluster().clone();
+        self.runtime.handle().spawn(log_level::follow(cluster, apply, self.stop.clone()));
     }
 
     /// The runtime of the doors, for waiting on something beside it.
