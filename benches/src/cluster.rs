@@ -136,9 +136,8 @@ fn run(row: &Row, count: usize, seconds: f64) -> anyhow::Result<Found> {
     let report = load(row, &nodes, seconds)?;
     let after = look(&nodes)?;
     let calls = (report.ops_per_second * seconds).max(1.0);
-    let cpu = |(before, after): (&(Reading, Page), &(Reading, Page))| {
-        (after.0.cpu_us() - before.0.cpu_us()) as f64 / calls
-    };
+    let cpu =
+        |(before, after): (&(Reading, Page), &(Reading, Page))| (after.0.cpu_us() - before.0.cpu_us()) as f64 / calls;
     let syncs = |(before, after): (&(Reading, Page), &(Reading, Page))| {
         after.1.since(&before.1, "abide_log_fsync_seconds_count")
     };

@@ -28,7 +28,9 @@ pub fn serve(attached: bool) -> ExitCode {
 #[must_use]
 pub fn flags(data: &Path, partitions: u32, more: &[String]) -> Vec<String> {
     let mut flags: Vec<String> =
-        ["--ingress", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--data"].map(Into::into).into();
+        ["--ingress", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--data"]
+            .map(Into::into)
+            .into();
     flags.push(data.display().to_string());
     flags.extend(["--partitions".into(), partitions.to_string()]);
     flags.extend_from_slice(more);
