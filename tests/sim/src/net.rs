@@ -6,8 +6,8 @@ use abide_model::command::Command;
 use abide_partition::Message;
 use bytes::Bytes;
 
-use crate::ingress::{Errand, Reply};
 use crate::config::Canary;
+use crate::ingress::{Errand, Reply};
 use crate::violation::{Check, Invariant, check};
 use crate::world::{Event, HELD_MS, World};
 
