@@ -52,6 +52,8 @@ pub struct Partition<S> {
     proposed: VecDeque<(u64, CommandEntry)>,
     in_flight: Option<InFlight>,
     trim_through: Option<u64>,
+    /// Members changed: that this is committed has to be durable.
+    members_unsaved: bool,
     shipping: Shipping,
     /// How entries are written.
     entry_version: u8,
@@ -76,8 +78,8 @@ enum InFlight {
     Ready(Box<Ready>),
     /// Of this Ready, which installs a snapshot whose rows are in a generation.
     Snapshot { ready: Box<Ready>, generation: u8 },
-    /// Of a trim alone.
-    Trim,
+    /// Of what no Ready goes with.
+    Rest,
 }
 
 /// Proof of leadership, with what only a leader knows.
@@ -126,6 +128,7 @@ impl<S: StateStore> Partition<S> {
             proposed: VecDeque::new(),
             in_flight: None,
             trim_through: None,
+            members_unsaved: false,
             shipping: Shipping::default(),
             entry_version: codec::VERSION,
             reads: Reads::default(),
@@ -351,7 +354,7 @@ impl<S: StateStore> Partition<S> {
             self.propose_pending()?;
             self.ask_shell();
             if !self.raft.has_ready() {
-                self.write_trim();
+                self.write_rest();
                 return Ok(());
             }
             self.process_ready()?;
@@ -487,7 +490,7 @@ impl<S: StateStore> Partition<S> {
         match self.in_flight.take() {
             Some(InFlight::Ready(ready)) => self.finish(*ready),
             Some(InFlight::Snapshot { ready, generation }) => self.installed(*ready, generation),
-            Some(InFlight::Trim) | None => Ok(()),
+            Some(InFlight::Rest) | None => Ok(()),
         }
     }
 
@@ -630,13 +633,19 @@ impl<S: StateStore> Partition<S> {
         tail.min(slowest).min(offered).max(most)
     }
 
-    /// Trims although nothing else is to be written.
-    fn write_trim(&mut self) {
-        if let Some(trim_below) = self.take_trim() {
-            let write =
-                LogWrite { partition: self.settings.partition.0, trim_below: Some(trim_below), ..LogWrite::default() };
-            self.in_flight = Some(InFlight::Trim);
-            self.outputs.push_back(Output::Persist { write, sync: false });
+    /// Trims, and saves that members changed, although nothing else is to be written.
+    ///
+    /// A commit index otherwise travels with the next entry. But a replica that restarts goes by the members as of what
+    /// it knows to be committed, and may wait for the votes of those who left.
+    fn write_rest(&mut self) {
+        let trim_below = self.take_trim();
+        let sync = std::mem::take(&mut self.members_unsaved);
+        if sync || trim_below.is_some() {
+            let hard_state = sync.then(|| self.raft.store().hard_state());
+            let partition = self.settings.partition.0;
+            let write = LogWrite { partition, hard_state, trim_below, ..LogWrite::default() };
+            self.in_flight = Some(InFlight::Rest);
+            self.outputs.push_back(Output::Persist { write, sync });
         }
     }
 

@@ -106,6 +106,7 @@ impl<S: StateStore> Partition<S> {
             self.leave_office();
         }
         self.raft.mut_store().set_conf_state(state);
+        self.members_unsaved = true;
         self.set_members(members);
         Ok(())
     }

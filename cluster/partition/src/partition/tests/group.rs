@@ -570,3 +570,26 @@ fn entries_from_before_the_log_are_answered() {
     let answers: Vec<_> = group.mail.iter().filter(|it| it.from == follower).collect();
     assert!(answers.iter().any(|it| it.kind() == Kind::AppendResponse && it.index == stats.committed), "{answers:?}");
 }
+
+/// Members that everybody knew are known after a loss of power, although nothing was written behind their change: one of
+/// three may be lost for good.
+#[test]
+fn a_change_of_members_survives_a_loss_of_power() {
+    let mut group = Group::of(&[1]).elected();
+    for replica in [2, 3] {
+        group.join(replica);
+    }
+    group.handle(1, Input::ChangeMembers { voters: vec![1], learners: vec![2, 3] });
+    group.tick(5);
+    group.handle(1, Input::ChangeMembers { voters: vec![1, 2, 3], learners: vec![] });
+    while (1..=3).any(|replica| group.stats(replica).members != Members::of([1, 2, 3])) {
+        group.tick(1);
+    }
+    group.replicas.remove(&1);
+    group.mail.clear();
+    for replica in [2, 3] {
+        group.restart(replica);
+    }
+    group.tick(60);
+    assert!(group.leader().is_some());
+}
