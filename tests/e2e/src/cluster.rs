@@ -275,6 +275,11 @@ impl Cluster {
         self.nodes.iter().map(|node| node.ingress.clone()).collect()
     }
 
+    /// Processes at this place are another build of the program from now on.
+    pub fn set_exe(&mut self, place: usize, exe: &str) {
+        self.nodes[place].program.set_exe(exe);
+    }
+
     /// `kill -9`. Returns when it is gone.
     ///
     /// # Panics
