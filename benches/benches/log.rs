@@ -33,6 +33,7 @@ impl Growing {
         let write = |partition| LogWrite {
             partition,
             reset: None,
+            owner: None,
             entries: (first..=self.last).map(entry).collect(),
             hard_state: Some(HardState { term: 1, vote: 1, commit: first - 1 }),
             trim_below,

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond a Rust toolchain: Prometheus with promtool, and curl. Debian and Ubuntu; can be run
-# again at any time. Needs root, or sudo without a password.
+# Installs what the tests need beyond a Rust toolchain: Prometheus with promtool, curl, and what makes and cuts networks of
+# namespaces. Debian and Ubuntu; can be run again at any time. Needs root, or sudo without a password.
 set -euo pipefail
 
-packages=(prometheus curl)
+packages=(prometheus curl iproute2 iptables)
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo --non-interactive "$@"; fi

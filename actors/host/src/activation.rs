@@ -55,6 +55,8 @@ pub(crate) enum Input {
     Rejected(ActivationId),
     /// The state was changed by someone else.
     StateChanged,
+    /// The node does not lead the object's partition: nothing in memory counts.
+    Lost,
     /// Time has passed, or the node began to shut down.
     Tick,
 }
@@ -123,8 +125,17 @@ impl<P: Port> Activation<P> {
                     ready.stale = true;
                 }
             }
+            Input::Lost => self.lost(),
             Input::Tick => self.tick(now),
         }
+    }
+
+    /// Another node leads, or will: it finds in the log what was accepted, and those who wait ask there.
+    fn lost(&mut self) {
+        self.phase = Phase::Away;
+        self.due = None;
+        self.retry = None;
+        self.refuse_waiting(&Refusal::NotLeader);
     }
 
     /// Bytes of state in memory.

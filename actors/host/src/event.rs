@@ -82,6 +82,24 @@ pub enum HostEvent {
     },
     /// An [`crate::port::Order::Answer`] could not be given, as its activation is void: run the request again.
     Again(Box<DirectCall>),
+    /// A read of a replica's applied state, which this node may not lead.
+    Read {
+        /// The request.
+        call: Box<DirectCall>,
+        /// The state.
+        fields: Fields,
+    },
+    /// The node does not lead this partition (any more): everything of it in memory is void, and its next leader has
+    /// what was accepted.
+    Lost {
+        /// Which one.
+        partition: PartitionId,
+    },
+    /// The answer to [`crate::port::Order::Activate`] when the node does not lead the object's partition.
+    NotLeading {
+        /// Which object.
+        object: ObjectId,
+    },
     /// Stop starting new work: the node is shutting down.
     Drain,
 }

@@ -146,8 +146,13 @@ impl<P: Port> Flows<P> {
 
     /// Drops all attempts: the journal has what they did.
     pub(crate) fn abort_all(&self) {
-        let slots = std::mem::take(&mut *self.running.borrow_mut());
-        for slot in slots.into_values() {
+        self.abort_where(|_| true);
+    }
+
+    /// Drops the attempts of some invocations: the journal has what they did.
+    pub(crate) fn abort_where(&self, of: impl Fn(InvocationId) -> bool) {
+        let slots: Vec<_> = self.running.borrow_mut().extract_if(|id, _| of(*id)).collect();
+        for (_, slot) in slots {
             slot.end();
         }
         self.count();

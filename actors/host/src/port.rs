@@ -124,6 +124,13 @@ pub enum Refusal {
     /// same idempotency key.
     #[error("the outcome is unknown; repeat the request with the same idempotency key to learn it")]
     OutcomeUnknown,
+    /// Leadership of the partition moved while the request was under way. It may or may not have been executed; whoever
+    /// passed it on asks the next leader under the same invocation id.
+    #[error("the leader of the request's partition changed; repeat the request with the same idempotency key")]
+    Interrupted,
+    /// This node does not lead the partition. Nothing was accepted; the node that leads will serve the request.
+    #[error("no node leads the partition of the request at the moment; nothing was accepted, try again")]
+    NotLeader,
     /// There is no such service, handler or invocation.
     #[error("there is no such service, handler or invocation")]
     NotFound,
@@ -141,7 +148,8 @@ impl Refusal {
             Self::MailboxFull => error::MAILBOX_FULL,
             Self::RateLimited { .. } => error::RATE_LIMITED,
             Self::ShuttingDown => error::SHUTTING_DOWN,
-            Self::OutcomeUnknown => error::OUTCOME_UNKNOWN,
+            Self::OutcomeUnknown | Self::Interrupted => error::OUTCOME_UNKNOWN,
+            Self::NotLeader => error::NO_LEADER,
             Self::NotFound => error::NOT_FOUND,
             Self::Invalid(_) => error::INVALID_REQUEST,
         }
@@ -179,6 +187,8 @@ mod tests {
             Refusal::RateLimited { retry_after: Duration::from_millis(5) },
             Refusal::ShuttingDown,
             Refusal::OutcomeUnknown,
+            Refusal::NotLeader,
+            Refusal::Interrupted,
             Refusal::NotFound,
             Refusal::Invalid(Failure::new(400, "bad")),
         ] {

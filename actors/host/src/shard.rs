@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use abide_model::command::{Access, AttemptFailed, Body, Form, Target};
 use abide_model::effect::Work;
-use abide_model::id::ObjectId;
+use abide_model::id::{ObjectId, PartitionId};
 use abide_model::protocol::Failure;
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, StreamHandler};
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::activation::{Input, Snapshot};
 use crate::env::{Env, Service, not_registered};
-use crate::event::{HostEvent, StartAttempt};
+use crate::event::{Fields, HostEvent, StartAttempt};
 use crate::flow::{Flows, submit_in_background};
 use crate::object::{Inbox, ObjectActor, Wake};
 use crate::port::{DirectCall, Order, Port, Refusal};
@@ -142,11 +142,33 @@ impl<P: Port> Shard<P> {
             }
             HostEvent::StateChanged { object } => self.tell_active(&object, Input::StateChanged),
             HostEvent::Again(call) => self.call(call),
+            HostEvent::Read { call, fields } => self.read(*call, &fields),
+            HostEvent::Lost { partition } => self.lost(partition),
+            HostEvent::NotLeading { object } => self.tell_active(&object, Input::Lost),
             HostEvent::Drain => {
                 self.env.draining.set(true);
                 for object in self.objects.values().flat_map(HashMap::values) {
                     object.tell(Input::Tick);
                 }
+            }
+        }
+    }
+
+    /// Runs a shared turn on the state that came with it.
+    fn read(&self, call: DirectCall, fields: &Fields) {
+        let service = call.invoke.target.as_ref().and_then(|target| self.env.service(&target.service)).cloned();
+        match (service, call.invoke.id()) {
+            (Some(service), Some(id)) => service::read(&self.env, &service, id, call, fields),
+            _ => call.refuse(Refusal::NotFound),
+        }
+    }
+
+    /// Another node leads the partition: nothing of it in memory counts.
+    fn lost(&self, partition: PartitionId) {
+        self.flows.abort_where(|id| PartitionId::of(id.partition_key, self.env.settings.partitions) == partition);
+        for objects in self.objects.values() {
+            for (_, object) in objects.iter().filter(|(key, _)| self.env.partition_of(key) == partition) {
+                object.tell(Input::Lost);
             }
         }
     }

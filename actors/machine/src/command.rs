@@ -8,12 +8,14 @@ mod fire_timers;
 mod invoke;
 mod leader_start;
 mod letter;
+mod meta;
 mod outbox_ack;
 mod schedule;
 mod signal;
 mod turn;
 
 use abide_model::command::{Body, Command};
+use abide_model::id::PartitionId;
 use abide_model::view::{ReadError, View};
 
 use crate::txn::Txn;
@@ -22,6 +24,11 @@ pub(crate) fn apply<V: View>(txn: &mut Txn<'_, V>, command: Command) -> Result<(
     let request = command.request;
     match command.body {
         Some(Body::LeaderStart(_)) => leader_start::apply(txn),
+        Some(Body::Meta(order)) => meta::apply(txn, request, order),
+        Some(_) if txn.partition() == PartitionId::META => {
+            meta::refuse_other(txn, request);
+            Ok(())
+        }
         Some(Body::Invoke(invoke)) => invoke::apply(txn, request, invoke),
         Some(Body::Turn(turn)) => turn::apply(txn, request, turn),
         Some(Body::Append(append)) => append::apply(txn, append),

@@ -1,5 +1,6 @@
 //! What enters a partition's log. One raft entry carries an [`Entry`]: a batch of commands.
 
+mod meta;
 mod order;
 mod priority;
 mod schedule;
@@ -9,6 +10,10 @@ use prost::Message;
 
 use crate::id::{ActivationId, InvocationId, Millis, ObjectId, PartitionId, PartitionKey};
 use crate::protocol::{Code, Failure, Header, RawMessage, SignalId, SignalResult};
+pub use meta::{
+    AnnounceNode, FoundCluster, JoinNode, MetaAction, MetaOrder, NodeInfo, PinLeader, PlaceReplicas, RaiseFeatures,
+    SetNodeState, SetSetting,
+};
 pub use order::{Control, LetterOrder, Verb};
 pub use priority::{Priority, UnknownPriority};
 pub use schedule::{CatchUp, Overlap, ScheduleAction, ScheduleDefinition, ScheduleFire, ScheduleNext, ScheduleOrder};
@@ -31,7 +36,7 @@ pub struct Command {
     #[prost(uint64, tag = "1")]
     pub request: u64,
     /// What is to happen.
-    #[prost(oneof = "Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
+    #[prost(oneof = "Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
     pub body: Option<Body>,
 }
 
@@ -82,6 +87,9 @@ pub enum Body {
     /// A change of a schedule, or its firing.
     #[prost(message, tag = "13")]
     Schedule(ScheduleOrder),
+    /// An order about the cluster; only in [`PartitionId::META`], where nothing else is ordered.
+    #[prost(message, tag = "14")]
+    Meta(MetaOrder),
 }
 
 /// A leader begins.

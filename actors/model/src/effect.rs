@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use crate::command::{Outcome, Parcel, Target};
-use crate::id::{ActivationId, InvocationId, Millis, ObjectId, PartitionId, ScheduleId};
+use crate::id::{ActivationId, InvocationId, Millis, NodeId, ObjectId, PartitionId, ScheduleId};
 use crate::protocol::{Failure, Header};
 use crate::table::{JournalRow, ScheduleRow};
 
@@ -170,6 +170,8 @@ pub enum Answer {
     AlreadyCompleted,
     /// Carried out by making a new invocation.
     Created(InvocationId),
+    /// The node belongs to the cluster, under this id.
+    Node(NodeId),
     /// Refused; nothing changed.
     Refused(Failure),
 }

@@ -15,7 +15,7 @@ impl fmt::Display for ErrorCode {
 /// All codes with their short names.
 pub const CODES: &[(ErrorCode, &str)] = &[
     (INVALID_REQUEST, "invalid request"),
-    (NOT_FOUND, "service, handler or invocation not found"),
+    (NOT_FOUND, "service, handler, invocation or node not found"),
     (TOO_LARGE, "request too large"),
     (WRONG_CONTENT_TYPE, "content type not accepted"),
     (OVERLOADED, "overloaded"),
@@ -35,11 +35,14 @@ pub const CODES: &[(ErrorCode, &str)] = &[
     (RATE_LIMITED, "rate limit reached"),
     (NO_CODE, "no code of the pinned version"),
     (NOT_READY, "no result yet"),
+    (NO_LEADER, "no leader"),
+    (NODE_REMOVED, "node removed"),
+    (BUILD_TOO_OLD, "build too old for the cluster"),
 ];
 
 /// The request cannot be understood.
 pub const INVALID_REQUEST: ErrorCode = ErrorCode(400);
-/// No such service, handler or invocation.
+/// No such service, handler, invocation, node or partition.
 pub const NOT_FOUND: ErrorCode = ErrorCode(404);
 /// Body, key, header or journal above its limit.
 pub const TOO_LARGE: ErrorCode = ErrorCode(413);
@@ -77,5 +80,11 @@ pub const DEADLOCK: ErrorCode = ErrorCode(508);
 pub const RATE_LIMITED: ErrorCode = ErrorCode(431);
 /// This build has no code of the version that the invocation is pinned to.
 pub const NO_CODE: ErrorCode = ErrorCode(572);
+/// Nobody leads the partition that the request is for, or this node does not; nothing was accepted.
+pub const NO_LEADER: ErrorCode = ErrorCode(521);
 /// The invocation exists and has no result yet.
 pub const NOT_READY: ErrorCode = ErrorCode(470);
+/// The node, or the data directory it has, was removed from the cluster for ever.
+pub const NODE_REMOVED: ErrorCode = ErrorCode(480);
+/// The build of a node lacks features that are in force in the cluster.
+pub const BUILD_TOO_OLD: ErrorCode = ErrorCode(481);

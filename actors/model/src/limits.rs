@@ -66,6 +66,14 @@ pub const SCHEDULE_PERIOD_MS_MIN: u64 = 1_000;
 pub const SCHEDULE_INPUT_BYTES_MAX: usize = 64 << 10;
 /// Most bytes of a schedule's last fault that are kept for display.
 pub const SCHEDULE_FAULT_BYTES_MAX: usize = 512;
+/// Most partitions of a cluster: the number behind them is that of [`crate::id::PartitionId::META`].
+pub const PARTITIONS_MAX: u32 = 1023;
+/// Most nodes of a cluster, those that are gone not counted: each has a replica of meta.
+pub const NODES_MAX: usize = 256;
+/// Longest peer, ingress or admin address of a node, in bytes.
+pub const ADDRESS_BYTES_MAX: usize = 256;
+/// Longest zone, build text, cluster id or id of a data directory, in bytes.
+pub const NODE_TEXT_BYTES_MAX: usize = 128;
 /// Most bytes of a failure message that are kept.
 pub const FAILURE_MESSAGE_BYTES_MAX: usize = 16 << 10;
 
@@ -73,3 +81,4 @@ pub const FAILURE_MESSAGE_BYTES_MAX: usize = 16 << 10;
 const _: () = assert!(BODY_BYTES_MAX + HEADER_BYTES_MAX < 16 << 20);
 const _: () = assert!(JOURNAL_ENTRIES_FOR_FLOW < JOURNAL_ENTRIES_MAX);
 const _: () = assert!(KEY_BYTES_MAX + 2 * NAME_BYTES_MAX < 60_000);
+const _: () = assert!(PARTITIONS_MAX == crate::id::PartitionId::META.0);

@@ -24,7 +24,12 @@
 //! | 10 | [`LetterBounds`] | service | bounds of its dead letters |
 //! | 11 | [`Schedules`] | schedule | a schedule |
 //! | 12 | [`Lanes`] | service, key, class u8, seq u64 | an exclusive invocation of another priority in its order |
+//! | 13 | [`Cluster`] | – | the cluster; this and all below in [`PartitionId::META`] only |
+//! | 14 | [`Nodes`] | node u32 | a node of the cluster, also one that is gone |
+//! | 15 | [`Placements`] | partition u32 | where the partition is wanted |
+//! | 16 | [`Settings`] | name | a setting of the cluster that is not at its default |
 
+mod cluster;
 pub mod key;
 mod row;
 
@@ -33,8 +38,9 @@ use prost::Message;
 
 use crate::codec;
 use crate::command::{Parcel, Priority};
-use crate::id::{InvocationId, Millis, ObjectId, PartitionId, ScheduleId};
+use crate::id::{InvocationId, Millis, NodeId, ObjectId, PartitionId, ScheduleId};
 use crate::view::ReadError;
+pub use cluster::*;
 pub use row::*;
 
 /// A table: how its keys and values become bytes.
@@ -254,6 +260,27 @@ table! {
         let class = Priority::try_from(i32::from(parts.u8()?)).ok()?;
         Some((object, class, parts.u64()?))
     }
+}
+
+table! {
+    /// The cluster, one row.
+    Cluster, 0x13, "cluster", () => ClusterRow,
+    |_key, _out| {}, |_parts| { Some(()) }
+}
+table! {
+    /// The nodes of the cluster, those that are gone included: no id is ever given out again.
+    Nodes, 0x14, "nodes", NodeId => NodeRow,
+    |key, out| { out.u32(key.0); }, |parts| { parts.u32().map(NodeId) }
+}
+table! {
+    /// Where partitions are wanted, that of meta included.
+    Placements, 0x15, "placements", PartitionId => PlacementRow,
+    |key, out| { out.u32(key.0); }, |parts| { parts.u32().map(PartitionId) }
+}
+table! {
+    /// Settings of the cluster that are not at their default.
+    Settings, 0x16, "settings", String => SettingRow,
+    |key, out| { out.text(key); }, |parts| { parts.text() }
 }
 
 /// When something is forgotten, and what.

@@ -1,4 +1,4 @@
-//! The door for operators: REST of service protocol §5, health, metrics.
+//! The door for operators: REST of service protocol §5, the cluster, health, metrics.
 //!
 //! There is no authentication, so the door opens to loopback only unless the configuration says otherwise, and requests
 //! are refused that a web page could make a browser send: those for a foreign host name (DNS rebinding) and those from
@@ -6,6 +6,7 @@
 
 mod answer;
 mod bulk;
+mod cluster;
 mod details;
 mod guard;
 mod invocations;
@@ -37,6 +38,7 @@ use self::answer::AdminError;
 use self::guard::Hosts;
 use self::services::Defaults;
 use crate::backend::Backend;
+use crate::cluster::transport::Transport;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::health::{Health, Phase};
@@ -63,9 +65,10 @@ pub struct OpenToNetwork(pub SocketAddr);
 /// # Errors
 /// [`OpenToNetwork`] when the listener is bound to an address that is not loopback and `admin.allow_remote` is not set.
 #[expect(clippy::too_many_arguments, reason = "the parts of a node meet here, once")]
-pub async fn serve(
+pub(crate) async fn serve(
     listener: Listener,
     engine: Engine,
+    transport: Transport,
     config: &Config,
     ingress: SocketAddr,
     metrics: PrometheusHandle,
@@ -75,8 +78,9 @@ pub async fn serve(
 ) -> Result<Drained, OpenToNetwork> {
     let registry = engine.registry().clone();
     let services: Vec<_> = registry.services().map(|service| service.descriptor().clone()).collect();
-    let schedules = schedules::router(engine.clone());
-    let office = Office { schedules, ..Office::new(engine, services, config, ingress, metrics, health) };
+    let beside = schedules::router(engine.clone())
+        .merge(cluster::router(cluster::NodeHelm { engine: engine.clone(), transport }));
+    let office = Office { beside, ..Office::new(engine, services, config, ingress, metrics, health) };
     office.serve(listener, config, stop, drain).await
 }
 
@@ -88,7 +92,8 @@ struct Office<E> {
     ingress: SocketAddr,
     metrics: PrometheusHandle,
     health: Health,
-    schedules: Router,
+    /// Pages with a state of their own.
+    beside: Router,
 }
 
 type Shared<E> = State<Arc<Office<E>>>;
@@ -103,7 +108,7 @@ impl<E: Backend> Office<E> {
         health: Health,
     ) -> Self {
         let defaults = Defaults::from(config);
-        Self { engine, services, defaults, ingress, metrics, health, schedules: Router::new() }
+        Self { engine, services, defaults, ingress, metrics, health, beside: Router::new() }
     }
 
     async fn serve(
@@ -131,8 +136,8 @@ impl<E: Backend> Office<E> {
     }
 
     fn router(mut self) -> Router {
-        let schedules = std::mem::take(&mut self.schedules);
-        routes(Arc::new(self), schedules)
+        let beside = std::mem::take(&mut self.beside);
+        routes(Arc::new(self), beside)
     }
 
     fn find(&self, name: &str) -> Result<&ServiceDescriptor, AdminError> {
@@ -141,7 +146,7 @@ impl<E: Backend> Office<E> {
     }
 }
 
-fn routes<E: Backend>(office: Arc<Office<E>>, schedules: Router) -> Router {
+fn routes<E: Backend>(office: Arc<Office<E>>, beside: Router) -> Router {
     let api = Router::new()
         .route("/health", get(health::<E>))
         .route("/metrics", get(metrics::<E>))
@@ -168,7 +173,7 @@ fn routes<E: Backend>(office: Arc<Office<E>>, schedules: Router) -> Router {
             get(letters::describe::<E>).merge(delete(letters::drop::<E>)),
         )
         .route("/deadletters/{service}/{partition}/{seq}/redrive", post(letters::redrive::<E>))
-        .merge(schedules.with_state(()))
+        .merge(beside.with_state(()))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let removed = || async { AdminError::invalid("version 1 of the admin API is not served; use /v2, /v3 or /v4") };
     Router::new()

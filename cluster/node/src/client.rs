@@ -100,7 +100,7 @@ impl Transport for LocalTransport {
 /// What came of an order.
 fn ordered(target: InvocationId, answer: Result<Answer, EngineError>) -> Result<(), TransportError> {
     match answer.map_err(|error| refused(Some(target), error))? {
-        Answer::Done | Answer::Appended | Answer::AlreadyCompleted | Answer::Created(_) => Ok(()),
+        Answer::Done | Answer::Appended | Answer::AlreadyCompleted | Answer::Created(_) | Answer::Node(_) => Ok(()),
         Answer::NotFound => Err(TransportError::NotFound { message: format!("there is no invocation {target}") }),
         Answer::Refused(failure) => {
             let code = u16::try_from(failure.code).unwrap_or(400);
@@ -127,13 +127,13 @@ fn refused(id: Option<InvocationId>, error: EngineError) -> TransportError {
         EngineError::ScheduleExists { .. } => TransportError::Rejected { code: 409, message },
         EngineError::Invalid { .. } => TransportError::Rejected { code: 400, message },
         EngineError::Refused(refusal) => match refusal {
-            Refusal::Overloaded | Refusal::MailboxFull | Refusal::ShuttingDown => {
+            Refusal::Overloaded | Refusal::MailboxFull | Refusal::ShuttingDown | Refusal::NotLeader => {
                 TransportError::Overloaded { message, retry_after: None }
             }
             Refusal::RateLimited { retry_after } => {
                 TransportError::Overloaded { message, retry_after: Some(retry_after) }
             }
-            Refusal::OutcomeUnknown => TransportError::OutcomeUnknown { id, message },
+            Refusal::OutcomeUnknown | Refusal::Interrupted => TransportError::OutcomeUnknown { id, message },
             Refusal::NotFound => TransportError::NotFound { message },
             Refusal::Invalid(failure) => {
                 TransportError::Rejected { code: u16::try_from(failure.code).unwrap_or(400), message }

@@ -28,12 +28,18 @@ pub use units::ByteSize;
 pub struct Config {
     /// Folder of the node's databases; created when absent. Default `abide-data`.
     pub data: PathBuf,
-    /// Number of partitions of a new data folder, 1 to 1024; fixed once the folder exists. Default 8.
+    /// Number of partitions of a new data folder, 1 to 1023; fixed once the folder exists. Default 8.
     pub partitions: u32,
     /// The door for requests.
     pub ingress: Ingress,
     /// The door for operators.
     pub admin: Admin,
+    /// The door for other nodes.
+    pub peer: Peer,
+    /// The cluster that the node belongs to.
+    pub cluster: ClusterOf,
+    /// Where the state of partitions is saved.
+    pub snapshot: Snapshot,
     /// Bounds of the work in progress.
     pub limits: Limits,
     /// Threads and memory of native handlers.
@@ -68,6 +74,56 @@ pub struct Admin {
     /// Host names, without port, by which the admin API may be addressed beside loopback names and `addr` itself.
     /// Requests for any other host are refused (DNS rebinding). Default empty.
     pub hosts: Vec<String>,
+}
+
+/// The door for other nodes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Peer {
+    /// Address to listen on. Default `127.0.0.1:5122`.
+    pub addr: SocketAddr,
+    /// The address by which other nodes reach this one, `host:port`; `addr` when empty. Default empty.
+    pub advertise: String,
+    /// Whether connections between nodes are encrypted and their ends proven: `off`, `allow` or `require`. Default `off`.
+    pub tls: Tls,
+    /// Folder of the certificates `ca.pem`, `node.pem` and `node-key.pem`; not read with `tls = "off"`. Default empty.
+    pub certs: PathBuf,
+    /// Whether `addr` may be reachable from other machines although connections without certificates are taken. Default
+    /// false.
+    pub allow_plain_remote: bool,
+}
+
+/// Whether connections between nodes are encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tls {
+    /// Never.
+    Off,
+    /// If the other side has a certificate. As safe as `Off`: a step on the way to `Require`.
+    Allow,
+    /// Always, with certificates of the cluster's authority on both sides.
+    Require,
+}
+
+/// The cluster that the node belongs to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterOf {
+    /// Peer addresses of nodes whose cluster a new data folder joins; without any it founds a cluster of its own. Default
+    /// empty.
+    pub join: Vec<String>,
+    /// What fails together with other nodes of the same zone; replicas are spread over zones. Default empty.
+    pub zone: String,
+    /// Replicas of a partition in a cluster that this node founds; changed later by `abide cluster config set`. Default 3.
+    pub replication_factor: u32,
+}
+
+/// Where the state of partitions is saved.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Snapshot {
+    /// `s3://bucket/prefix?region=…&endpoint=…`, or a folder; nothing is saved when empty. Default empty.
+    pub to: String,
 }
 
 /// Bounds of the work in progress; past one of them new work is refused at the door with 429.
@@ -132,6 +188,9 @@ impl Default for Config {
             partitions: 8,
             ingress: Ingress::default(),
             admin: Admin::default(),
+            peer: Peer::default(),
+            cluster: ClusterOf::default(),
+            snapshot: Snapshot::default(),
             limits: Limits::default(),
             handlers: Handlers::default(),
             storage: Storage::default(),
@@ -153,6 +212,24 @@ impl Default for Ingress {
 impl Default for Admin {
     fn default() -> Self {
         Self { addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 9070)), allow_remote: false, hosts: Vec::new() }
+    }
+}
+
+impl Default for Peer {
+    fn default() -> Self {
+        Self {
+            addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 5122)),
+            advertise: String::new(),
+            tls: Tls::Off,
+            certs: PathBuf::new(),
+            allow_plain_remote: false,
+        }
+    }
+}
+
+impl Default for ClusterOf {
+    fn default() -> Self {
+        Self { join: Vec::new(), zone: String::new(), replication_factor: 3 }
     }
 }
 
@@ -230,7 +307,7 @@ impl Config {
             }
         };
         check(!self.data.as_os_str().is_empty(), "data", "must name a folder");
-        check((1..=1024).contains(&self.partitions), "partitions", "must be between 1 and 1024");
+        check((1..=1023).contains(&self.partitions), "partitions", "must be between 1 and 1023");
         check(self.ingress.connections_max > 0, "ingress.connections_max", "must be at least 1");
         check(
             (1..=limits::BODY_BYTES_MAX as u64).contains(&self.ingress.body_bytes_max.0),
@@ -252,6 +329,32 @@ impl Config {
             self.admin.addr != self.ingress.addr || self.admin.addr.port() == 0,
             "admin.addr",
             "must differ from `ingress.addr`",
+        );
+        check(
+            self.peer.advertise.is_empty() || self.peer.advertise.contains(':'),
+            "peer.advertise",
+            "must be `host:port`, as other nodes reach this one",
+        );
+        check(
+            self.peer.tls == Tls::Off || !self.peer.certs.as_os_str().is_empty(),
+            "peer.certs",
+            "must name the folder of the certificates; `abide cluster certs create` makes some",
+        );
+        check(
+            self.peer.tls == Tls::Require || self.peer.allow_plain_remote || self.peer.addr.ip().is_loopback(),
+            "peer.addr",
+            "is not a loopback address, and connections without certificates are taken there: whoever reaches it is part \
+             of the cluster. Set `peer.tls = \"require\"`, or `peer.allow_plain_remote = true` when the network is trusted",
+        );
+        check(
+            (1..=7).contains(&self.cluster.replication_factor),
+            "cluster.replication_factor",
+            "must be between 1 and 7",
+        );
+        check(
+            self.cluster.join.iter().all(|address| address.contains(':')),
+            "cluster.join",
+            "must list peer addresses, for example \"10.0.0.1:5122\"",
         );
         check(self.limits.outstanding > 0, "limits.outstanding", "must be at least 1");
         check(self.limits.flows > 0, "limits.flows", "must be at least 1");

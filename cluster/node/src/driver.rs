@@ -12,26 +12,36 @@ mod attempts;
 mod checkpoint;
 mod dispatch;
 mod event;
+mod evidence;
 #[cfg(feature = "testing")]
 pub(crate) mod inspect;
 mod load;
+mod mail;
+mod replicas;
+mod rounds;
 mod schedules;
+mod snapshots;
+mod status;
 mod waiters;
+mod watch;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use abide_host::HostHandle;
 use abide_model::command::{Body, Command, OutboxAck};
-use abide_model::id::{InvocationId, PartitionId};
-use abide_partition::{Input, Output, Partition, PartitionError, PartitionSettings};
+use abide_model::id::{InvocationId, NodeId, PartitionId};
+use abide_partition::{Input, Output, Partition, PartitionError};
 use abide_sdk::Registry;
-use abide_storage::{LogBatch, LogStore, LogWrite, Overlay, StateStore, StorageError};
+use abide_storage::{LogBatch, LogStore, LogWrite, StateStore, StorageError};
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::clock;
+use crate::cluster::{Cluster, Post};
 use crate::engine::Retention;
 use crate::metrics::{Completions, DriverMetrics};
 use crate::schedule::Runner;
@@ -39,12 +49,18 @@ use answer::Answers;
 use attempts::Attempts;
 pub(crate) use checkpoint::CheckpointWriter;
 use checkpoint::Checkpoints;
-pub(crate) use event::{DriverHandle, Event, Query};
+pub(crate) use event::{DriverHandle, Event, Events, PeerInput, Query};
+use mail::Outgoing;
+pub(crate) use mail::decode_frame;
+pub(crate) use replicas::FOUNDER;
+use rounds::Rounds;
 use schedules::DueSchedules;
+use snapshots::Exports;
+pub(crate) use snapshots::{Exported, Sender as SnapshotSender, Sending};
 use waiters::Waiters;
 
-/// Length of a raft tick.
-const TICK: Duration = Duration::from_millis(100);
+/// Length of a raft tick. An election begins after 8 to 14 of them without a leader.
+const TICK: Duration = Duration::from_millis(50);
 /// How often gauges are refreshed.
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long an acknowledgement to another partition waits for company, so that it costs no fsync of its own.
@@ -67,10 +83,14 @@ pub enum Fatal {
 }
 
 /// Bounds of the driver.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct DriverSettings {
     /// Number of partitions.
     pub(crate) partitions: u32,
+    /// This node.
+    pub(crate) node: NodeId,
+    /// Whether it keeps the meta group, without which it cannot have company.
+    pub(crate) meta: bool,
     /// Bytes of all overlays together at which checkpoints begin; at twice as much proposals stop.
     pub(crate) overlay_bytes: usize,
     /// Longest time between two checkpoints of a partition with changes.
@@ -81,15 +101,37 @@ pub(crate) struct DriverSettings {
     pub(crate) retention: Retention,
     /// Who writes checkpoints.
     pub(crate) checkpoints: CheckpointWriter,
+    /// Where to save what a replica has that is found to be wrong.
+    pub(crate) evidence: Option<PathBuf>,
+}
+
+/// What the driver is connected to.
+pub(crate) struct Surroundings {
+    /// What happens.
+    pub(crate) events: Events,
+    /// The handler threads.
+    pub(crate) host: HostHandle,
+    /// What is known of the cluster.
+    pub(crate) cluster: Cluster,
+    /// The way to other nodes, if there can be any.
+    pub(crate) post: Option<Arc<dyn Post>>,
+    /// Who sends snapshots to other nodes.
+    pub(crate) snapshots: Option<SnapshotSender>,
 }
 
 /// The state of the driver's thread.
 pub(crate) struct Driver<L, S> {
-    partitions: Vec<Slot<S>>,
+    /// The replicas of this node.
+    slots: BTreeMap<PartitionId, Slot<S>>,
     log: L,
+    state: Arc<S>,
     settings: DriverSettings,
     events: Receiver<Event>,
+    mail: Receiver<PeerInput>,
     host: HostHandle,
+    cluster: Cluster,
+    outgoing: Outgoing,
+    snapshots: Option<SnapshotSender>,
     /// Events for each shard of the host, gathered during a turn.
     outbox: Vec<Vec<abide_host::HostEvent>>,
     waiters: Waiters,
@@ -104,15 +146,25 @@ pub(crate) struct Driver<L, S> {
     metrics: DriverMetrics,
     completions: Completions,
     commands_since_sync: usize,
+    last_read: u64,
+    /// The tables of the meta group have changed.
+    meta_changed: bool,
+    /// The level of features that is in force.
+    features: u32,
     next_tick: Instant,
     next_stats: Instant,
+    next_status: Instant,
+    next_watch: Instant,
+    boot: u64,
     stopping: bool,
+    /// Who waits until this node leads nothing that another one could.
+    retiring: Option<oneshot::Sender<()>>,
     /// Who watches, in the test world.
     #[cfg(feature = "testing")]
     probe: Option<Arc<dyn inspect::Probe>>,
 }
 
-/// A partition and what the driver knows of it.
+/// A replica and what the driver knows of it.
 struct Slot<S> {
     partition: Partition<S>,
     /// Whether it may have something to do.
@@ -120,6 +172,16 @@ struct Slot<S> {
     /// Commands proposed in this turn, with the time of the first.
     proposed_at: Option<Instant>,
     last_checkpoint: Instant,
+    /// Applied index that is synced in the state store.
+    durable: u64,
+    /// Reads that wait for a quorum.
+    rounds: Rounds,
+    /// Its state for other nodes.
+    exports: Exports,
+    /// Since when it leads.
+    leads_since: Option<Instant>,
+    /// It was found to be wrong, and answers nobody any more.
+    condemned: bool,
 }
 
 /// An acknowledgement that waits for company.
@@ -130,33 +192,31 @@ struct DeferredAck {
 }
 
 impl<L: LogStore, S: StateStore> Driver<L, S> {
-    /// Opens all partitions from `log` and `state`.
+    /// Opens all replicas that `log` and `state` hold; a founding node has one of everything.
     pub(crate) fn open(
-        mut log: L,
+        log: L,
         state: &Arc<S>,
         settings: DriverSettings,
-        events: Receiver<Event>,
-        host: HostHandle,
+        surroundings: Surroundings,
         registry: &Registry,
     ) -> Result<Self, Fatal> {
-        let mut partitions = Vec::new();
-        for id in 0..settings.partitions {
-            let recovered = log.recover(id)?;
-            let overlay = Overlay::new(id, Arc::clone(state));
-            let options = PartitionSettings::single(PartitionId(id), settings.partitions);
-            let partition = Partition::open(options, recovered, overlay)?;
-            clock::raise(partition.stats().log_time);
-            partitions.push(Slot { partition, dirty: true, proposed_at: None, last_checkpoint: Instant::now() });
-        }
+        let Surroundings { events, host, cluster, post, snapshots } = surroundings;
+        let Events { events, mail } = events;
         let shards = host.shards();
-        Ok(Self {
-            partitions,
+        let now = Instant::now();
+        let mut driver = Self {
+            slots: BTreeMap::new(),
             log,
+            state: Arc::clone(state),
             events,
+            mail,
             outbox: (0..shards).map(|_| Vec::new()).collect(),
             host,
+            cluster,
+            outgoing: Outgoing::new(post),
+            snapshots,
             waiters: Waiters::default(),
-            answers: Answers::new(settings.partitions),
+            answers: Answers::default(),
             attempts: Attempts::new(settings.attempts, registry),
             starts: VecDeque::new(),
             schedules: DueSchedules::new(Runner::new(registry.clone(), settings.retention)),
@@ -166,16 +226,27 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             metrics: DriverMetrics::new(settings.partitions),
             completions: Completions::new(registry),
             commands_since_sync: 0,
-            next_tick: Instant::now(),
-            next_stats: Instant::now(),
+            last_read: 0,
+            meta_changed: true,
+            features: 0,
+            next_tick: now,
+            next_stats: now,
+            next_status: now,
+            next_watch: now,
+            boot: clock::now().0,
             stopping: false,
+            retiring: None,
             #[cfg(feature = "testing")]
             probe: None,
             settings,
-        })
+        };
+        driver.open_replicas()?;
+        driver.publish_meta()?;
+        Ok(driver)
     }
 
-    /// Runs until it is told to stop, then writes everything out. `ready` is called when every partition leads.
+    /// Runs until it is told to stop, then writes everything out. `ready` is called when every partition leads that is
+    /// only here.
     ///
     /// On an error the driver must be kept until the process has ended: dropping it would close databases that failed.
     pub(crate) fn run(&mut self, ready: impl FnOnce()) -> Result<(), Fatal> {
@@ -188,15 +259,18 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         self.close()
     }
 
-    /// Brings every partition to leadership, with its tables complete.
+    /// Brings every partition to leadership that has no other voter, with its tables complete.
     pub(crate) fn lead(&mut self) -> Result<(), Fatal> {
-        for index in 0..self.partitions.len() {
-            self.handle(index, Input::Campaign)?;
+        for id in self.hosted() {
+            if self.slots[&id].partition.is_alone() {
+                self.handle(id, Input::Campaign)?;
+            }
         }
         // The tables are complete only when all that the log holds is committed again: nobody may read before.
-        while self.partitions.iter().any(|slot| slot.dirty) {
+        while self.slots.values().any(|slot| slot.dirty) {
             self.pump()?;
         }
+        self.publish_meta()?;
         self.start_attempts()?;
         self.flush_host();
         Ok(())
@@ -207,18 +281,28 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         self.take_events()?;
         self.propose_due_acks()?;
         self.fire_schedules()?;
+        self.ask_rounds()?;
         self.pump()?;
         self.release_held()?;
         self.start_attempts()?;
         self.flush_host();
         self.begin_checkpoints()?;
+        self.publish_meta()?;
+        self.tell_status()?;
+        self.watch_replicas()?;
+        self.outgoing.flush();
         self.refresh_gauges();
         Ok(())
     }
 
+    /// The replicas of this node.
+    fn hosted(&self) -> Vec<PartitionId> {
+        self.slots.keys().copied().collect()
+    }
+
     /// Takes what arrived.
     fn take_events(&mut self) -> Result<(), Fatal> {
-        let events = self.events.clone();
+        let (events, mail) = (self.events.clone(), self.mail.clone());
         let done = self.checkpoints.done();
         loop {
             match done.try_recv() {
@@ -226,6 +310,11 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return Err(Fatal::CheckpointThread),
             }
+        }
+        // Other nodes go first: they decide whether this one may act at all.
+        for _ in 0..EVENTS_PER_TURN_MAX {
+            let Ok(input) = mail.try_recv() else { break };
+            self.peer(input)?;
         }
         for _ in 0..EVENTS_PER_TURN_MAX {
             if self.is_choked() {
@@ -236,14 +325,15 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         }
         if Instant::now() >= self.next_tick {
             self.next_tick = Instant::now() + TICK;
-            for index in 0..self.partitions.len() {
-                self.handle(index, Input::Tick)?;
+            for id in self.hosted() {
+                self.handle(id, Input::Tick)?;
             }
+            self.retire()?;
         }
         let now = clock::now();
-        for index in 0..self.partitions.len() {
-            if self.partitions[index].partition.poll_timeout().is_some_and(|due| due <= now) {
-                self.handle(index, Input::Wake)?;
+        for id in self.hosted() {
+            if self.slots[&id].partition.poll_timeout().is_some_and(|due| due <= now) {
+                self.handle(id, Input::Wake)?;
             }
         }
         Ok(())
@@ -255,7 +345,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         if wait.is_zero() {
             return Ok(());
         }
-        let (events, done) = (self.events.clone(), self.checkpoints.done());
+        let (events, mail, done) = (self.events.clone(), self.mail.clone(), self.checkpoints.done());
         if self.is_choked() {
             return match done.recv_timeout(wait) {
                 Ok(done) => self.checkpointed(done),
@@ -271,6 +361,11 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
                     Ok(())
                 }
             },
+            recv(mail) -> input => match input {
+                Ok(input) => self.peer(input),
+                // The handle holds the sender as long as there is one.
+                Err(_) => Ok(()),
+            },
             recv(done) -> done => match done {
                 Ok(done) => self.checkpointed(done),
                 Err(_) => Err(Fatal::CheckpointThread),
@@ -283,6 +378,10 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         match event {
             Event::Order(order) => self.order(*order),
             Event::Query(query) => self.query(*query),
+            Event::Retire(done) => {
+                self.retiring = Some(done);
+                Ok(())
+            }
             Event::Stop => {
                 self.stopping = true;
                 Ok(())
@@ -297,12 +396,12 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
 
     /// Time to the first thing that is due by itself, ticks apart; `None` when nothing is.
     pub(crate) fn time_to_work(&self) -> Option<Duration> {
-        if !self.starts.is_empty() || self.can_fire() || self.partitions.iter().any(|slot| slot.dirty) {
+        if !self.starts.is_empty() || self.can_fire() || self.slots.values().any(|slot| slot.dirty) {
             return Some(Duration::ZERO);
         }
         let now = Instant::now();
         let time = clock::now();
-        let timers = self.partitions.iter().filter_map(|slot| slot.partition.poll_timeout());
+        let timers = self.slots.values().filter_map(|slot| slot.partition.poll_timeout());
         let timers = timers.map(|due| Duration::from_millis(due.0.saturating_sub(time.0)));
         let ack = self.deferred.front().map(|ack| ack.due.saturating_duration_since(now));
         timers.chain(ack).min()
@@ -310,19 +409,36 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
 
     /// Checkpoints cannot keep up: new work waits outside, where the bounded queue refuses it.
     fn is_choked(&self) -> bool {
-        let bytes: usize = self.partitions.iter().map(|slot| slot.partition.view().bytes()).sum();
+        let bytes: usize = self.slots.values().map(|slot| slot.partition.view().bytes()).sum();
         bytes > 2 * self.settings.overlay_bytes
     }
 
+    /// Puts a command into the log of a partition that this node leads; drops it otherwise.
     pub(crate) fn propose(&mut self, partition: PartitionId, command: Command) -> Result<(), Fatal> {
-        let index = partition.0 as usize;
-        self.partitions[index].proposed_at.get_or_insert_with(Instant::now);
+        let Some(slot) = self.slots.get_mut(&partition).filter(|slot| slot.partition.leading().is_some()) else {
+            return Ok(());
+        };
+        slot.proposed_at.get_or_insert_with(Instant::now);
         self.commands_since_sync += 1;
-        self.handle(index, Input::Propose(command))
+        self.handle(partition, Input::Propose(command))
     }
 
-    fn handle(&mut self, index: usize, input: Input) -> Result<(), Fatal> {
-        let slot = &mut self.partitions[index];
+    /// Puts a command into the log of a partition, wherever its leader is. It may be lost on the way.
+    fn propose_anywhere(&mut self, partition: PartitionId, body: Body) -> Result<(), Fatal> {
+        if self.leads(partition) {
+            return self.propose(partition, Command::new(body));
+        }
+        self.outgoing.propose(&self.cluster, partition, body);
+        Ok(())
+    }
+
+    /// Whether this node leads a partition, with complete tables.
+    pub(crate) fn leads(&self, partition: PartitionId) -> bool {
+        self.slots.get(&partition).is_some_and(|slot| slot.partition.leading().is_some() && !slot.condemned)
+    }
+
+    fn handle(&mut self, id: PartitionId, input: Input) -> Result<(), Fatal> {
+        let Some(slot) = self.slots.get_mut(&id) else { return Ok(()) };
         slot.dirty = true;
         Ok(slot.partition.handle(input, clock::now())?)
     }
@@ -332,15 +448,17 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     fn pump(&mut self) -> Result<(), Fatal> {
         let mut batch = LogBatch::default();
         let mut writers = Vec::new();
-        for index in 0..self.partitions.len() {
-            if std::mem::take(&mut self.partitions[index].dirty)
-                && let Some((write, sync)) = self.drain(index)?
+        for id in self.hosted() {
+            if self.slots.get_mut(&id).is_some_and(|slot| std::mem::take(&mut slot.dirty))
+                && let Some((write, sync)) = self.drain(id)?
             {
                 batch.writes.push(write);
                 batch.sync |= sync;
-                writers.push(index);
+                writers.push(id);
             }
         }
+        // Followers write at the same time as this node.
+        self.outgoing.flush();
         if writers.is_empty() {
             return Ok(());
         }
@@ -348,63 +466,116 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         self.log.commit(&batch)?;
         let commands = std::mem::take(&mut self.commands_since_sync);
         self.metrics.synced(commands, started.elapsed());
-        for index in writers {
-            self.handle(index, Input::Persisted)?;
+        for id in writers {
+            self.handle(id, Input::Persisted)?;
         }
-        for index in 0..self.partitions.len() {
-            if !self.partitions[index].dirty {
-                continue;
+        for id in self.hosted() {
+            if self.slots.get(&id).is_some_and(|slot| slot.dirty) {
+                // Effects and messages of what is committed now; a further write waits for the next round.
+                self.drain_committed(id)?;
             }
-            // Effects and messages of what is committed now; a further write waits for the next round.
-            self.drain_committed(index)?;
         }
+        self.outgoing.flush();
         Ok(())
     }
 
     /// Carries out outputs of a partition until it wants something written.
-    fn drain(&mut self, index: usize) -> Result<Option<(LogWrite, bool)>, Fatal> {
-        while let Some(output) = self.partitions[index].partition.poll_output()? {
+    fn drain(&mut self, id: PartitionId) -> Result<Option<(LogWrite, bool)>, Fatal> {
+        while let Some(slot) = self.slots.get_mut(&id)
+            && let Some(output) = slot.partition.poll_output()?
+        {
             if let Output::Persist { write, sync } = output {
                 return Ok(Some((write, sync)));
             }
-            self.carry_out(index, output)?;
+            self.carry_out(id, output)?;
         }
         Ok(None)
     }
 
     /// Carries out outputs that are there already, without making new entries.
-    fn drain_committed(&mut self, index: usize) -> Result<(), Fatal> {
-        while let Some(output) = self.partitions[index].partition.take_output() {
-            self.carry_out(index, output)?;
+    fn drain_committed(&mut self, id: PartitionId) -> Result<(), Fatal> {
+        while let Some(slot) = self.slots.get_mut(&id)
+            && let Some(output) = slot.partition.take_output()
+        {
+            self.carry_out(id, output)?;
         }
         Ok(())
     }
 
-    fn carry_out(&mut self, index: usize, output: Output) -> Result<(), Fatal> {
+    fn carry_out(&mut self, id: PartitionId, output: Output) -> Result<(), Fatal> {
         match output {
             Output::Persist { .. } => unreachable!("writes are taken by the caller"),
-            Output::Leading { term } => {
-                tracing::info!(partition = %self.partition_id(index), term, "leading");
+            Output::Send(message) => {
+                self.outgoing.letter(id, *message);
                 Ok(())
             }
             Output::Effect(effect) => {
-                self.effect(effect);
+                self.effect(id, effect);
                 Ok(())
             }
             #[cfg(feature = "testing")]
-            Output::Deliver { to, .. } if self.is_lost(self.partition_id(index), to) => Ok(()),
-            Output::Deliver { to, delivery } => self.propose(to, Command::new(Body::Deliver(delivery))),
+            Output::Deliver { to, .. } if self.is_lost(id, to) => Ok(()),
+            Output::Deliver { to, delivery } => self.propose_anywhere(to, Body::Deliver(delivery)),
             Output::Acknowledge { to, ack } => {
                 self.deferred.push_back(DeferredAck { to, ack, due: Instant::now() + ACK_DELAY });
                 Ok(())
             }
-            Output::Applied { commands, .. } => {
-                self.metrics.entry_proposed(commands);
-                self.metrics.applied(commands);
-                if let Some(at) = self.partitions[index].proposed_at.take() {
-                    self.metrics.committed(at.elapsed());
+            Output::Applied { index, commands } => {
+                self.applied(id, index, commands);
+                Ok(())
+            }
+            Output::Leading { term } => {
+                self.leading(id, term);
+                Ok(())
+            }
+            Output::Following { term, leader } => self.following(id, term, leader),
+            Output::ReadReady { context } => {
+                if let Some(slot) = self.slots.get_mut(&id) {
+                    slot.rounds.confirmed(context);
                 }
                 Ok(())
+            }
+            Output::MembersChanged(members) => {
+                tracing::info!(partition = %id, %members, "members changed");
+                Ok(())
+            }
+            Output::Removed => self.remove_replica(id),
+            Output::Fetch { low, high, max_bytes } => {
+                let entries = self.log.entries(id.0, low, high, max_bytes).or_else(|error| match error {
+                    StorageError::NotInLog { .. } => Ok(Vec::new()),
+                    error => Err(error),
+                })?;
+                self.handle(id, Input::Fetched { low, entries })
+            }
+            Output::SnapshotWanted => {
+                self.want_export(id);
+                Ok(())
+            }
+            Output::SendSnapshot(message) => self.send_snapshot(id, *message),
+            Output::Restored { index, discard } => {
+                tracing::info!(partition = %id, index, "a snapshot was installed");
+                self.restored(id, discard)
+            }
+            Output::Discard { generation } => {
+                self.discard(id, generation);
+                Ok(())
+            }
+            Output::Dropped(dropped) => {
+                self.metrics.message_dropped(dropped);
+                Ok(())
+            }
+        }
+    }
+
+    fn applied(&mut self, id: PartitionId, index: u64, commands: usize) {
+        self.metrics.applied(commands);
+        self.meta_changed |= id == PartitionId::META;
+        self.cluster.note_applied(id, index);
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        if slot.partition.leading().is_some() {
+            self.metrics.entry_proposed(commands);
+            if let Some(at) = slot.proposed_at.take() {
+                self.metrics.committed(at.elapsed());
             }
         }
     }
@@ -413,9 +584,9 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     fn propose_due_acks(&mut self) -> Result<(), Fatal> {
         let now = Instant::now();
         let mut waiting = VecDeque::new();
-        let mut due: std::collections::BTreeMap<(PartitionId, u32), OutboxAck> = std::collections::BTreeMap::new();
+        let mut due: BTreeMap<(PartitionId, u32), OutboxAck> = BTreeMap::new();
         for deferred in std::mem::take(&mut self.deferred) {
-            let busy = self.partitions[deferred.to.0 as usize].dirty;
+            let busy = self.slots.get(&deferred.to).is_some_and(|slot| slot.dirty);
             if busy || deferred.due <= now {
                 // The highest number says it for all below.
                 due.entry((deferred.to, deferred.ack.by))
@@ -427,13 +598,9 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         }
         self.deferred = waiting;
         for ((to, _), ack) in due {
-            self.propose(to, Command::new(Body::OutboxAck(ack)))?;
+            self.propose_anywhere(to, Body::OutboxAck(ack))?;
         }
         Ok(())
-    }
-
-    fn partition_id(&self, index: usize) -> PartitionId {
-        PartitionId(u32::try_from(index).expect("partition numbers are u32"))
     }
 
     fn flush_host(&mut self) {
@@ -449,22 +616,19 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             return;
         }
         self.next_stats = Instant::now() + STATS_INTERVAL;
-        for index in 0..self.partitions.len() {
-            let id = self.partition_id(index);
-            let partition = &self.partitions[index].partition;
+        for (id, slot) in &self.slots {
+            let partition = &slot.partition;
             let stats = partition.stats();
-            self.metrics.set_apply_lag(id, stats.committed - stats.applied);
-            self.metrics.set_overlay_bytes(id, stats.overlay_bytes as u64);
-            self.metrics.set_outbox(id, stats.unacknowledged);
-            self.metrics.set_timers_due(id, load::timers_due(partition.view(), stats.timers_from, clock::now()));
-            self.metrics.set_letters(id, load::letters(partition.view()));
+            self.metrics.set_replica(*id, &stats);
+            self.metrics.set_timers_due(*id, load::timers_due(partition.view(), stats.timers_from, clock::now()));
+            self.metrics.set_letters(*id, load::letters(partition.view()));
         }
     }
 
     /// Writes the tables out, so that the next start has nothing to replay.
     fn close(&mut self) -> Result<(), Fatal> {
         self.flush_host();
-        self.checkpoints.finish(&mut self.partitions)?;
+        self.checkpoints.finish(&mut self.slots)?;
         Ok(())
     }
 }

@@ -3,14 +3,17 @@
 //! Finds the handler, gives the invocation its id, and takes the shortest durable way: a turn goes to its object's
 //! handler thread at once and enters the log together with its result; everything else enters the log first.
 
+mod freshness;
 mod limiter;
 mod look;
 mod order;
+mod route;
 mod schedules;
+mod serve;
 
 use std::sync::Arc;
 
-use abide_host::{Completion, DirectCall, HostHandle, Refusal};
+use abide_host::{Completion, HostHandle, Refusal};
 use abide_model::command::{Access, Body, Form, Invoke, LetterOrder, Priority, Signal, StateEdit, Target};
 use abide_model::effect::Answer;
 use abide_model::error::{self, ErrorCode};
@@ -23,11 +26,14 @@ use bytes::Bytes;
 use prost::Message as _;
 use tokio::sync::oneshot;
 
+pub use self::freshness::{Freshness, UnknownFreshness};
 use self::limiter::Limiter;
 pub use self::order::{Deployment, Order};
+use self::serve::Serving;
 use crate::clock;
+use crate::cluster::{Asker, Cluster};
 use crate::config;
-use crate::driver::{DriverHandle, Query};
+use crate::driver::DriverHandle;
 pub use crate::inspect::InvocationDetails;
 use crate::inspect::LetterAddress;
 use crate::random;
@@ -137,6 +143,20 @@ struct Inner {
     partitions: u32,
     retention: Retention,
     limiter: Limiter,
+    cluster: Cluster,
+    /// The way to other nodes, where there can be any.
+    others: Option<Others>,
+    /// Invocations that other nodes passed on and that are under way here.
+    serving: Serving,
+}
+
+/// What it takes to reach other nodes.
+#[derive(Clone)]
+pub(crate) struct Others {
+    /// Asks them.
+    pub(crate) asker: Arc<dyn Asker>,
+    /// Where requests wait for their answers.
+    pub(crate) runtime: tokio::runtime::Handle,
 }
 
 /// How long what is completed is kept, where services and handlers do not say.
@@ -170,9 +190,21 @@ impl Engine {
         host: HostHandle,
         partitions: u32,
         retention: Retention,
+        cluster: Cluster,
+        others: Option<Others>,
     ) -> Self {
         let limiter = Limiter::new(&registry);
-        Self(Arc::new(Inner { registry, driver, host, partitions, retention, limiter }))
+        let serving = Serving::default();
+        Self(Arc::new(Inner { registry, driver, host, partitions, retention, limiter, cluster, others, serving }))
+    }
+
+    /// What this node knows of the others.
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.0.cluster
+    }
+
+    pub(crate) fn driver(&self) -> &DriverHandle {
+        &self.0.driver
     }
 
     /// What is bound.
@@ -205,14 +237,13 @@ impl Engine {
         if request.execute_at.is_some() {
             return Err(EngineError::invalid("a call cannot be delayed; use send"));
         }
+        let freshness =
+            Freshness::of_headers(&request.headers).map_err(|error| EngineError::invalid(error.to_string()))?;
         let Prepared { id, partition, invoke, form } = self.prepare(request, false)?;
-        let (responder, receiver) = oneshot::channel();
-        if form == Form::Turn {
-            let call = DirectCall { partition, invoke, responder };
-            self.0.host.call(call).map_err(|refused| EngineError::Refused(refused.1))?;
-        } else {
-            self.0.driver.query(Query::Call { partition, invoke, responder })?;
-        }
+        let receiver = match freshness {
+            Some(freshness) => self.invoke_read(partition, form, invoke, freshness)?,
+            None => self.invoke(partition, form, invoke)?,
+        };
         Ok((id, receiver))
     }
 
@@ -222,9 +253,7 @@ impl Engine {
     /// [`EngineError`]; with [`Refusal::OutcomeUnknown`] it may or may not have been accepted.
     pub async fn send(&self, request: InvokeRequest) -> Result<Accepted, EngineError> {
         let Prepared { partition, invoke, .. } = self.prepare(request, true)?;
-        let (responder, receiver) = oneshot::channel();
-        self.0.driver.query(Query::Send { partition, invoke, responder })?;
-        Ok(receiver.await.map_err(|_| Refusal::OutcomeUnknown)??)
+        Ok(self.route_send(partition, invoke).await?)
     }
 
     /// Waits for the result of an invocation.
@@ -232,9 +261,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NotFound`] when nothing of it is known.
     pub async fn attach(&self, id: InvocationId) -> Result<Completion, EngineError> {
-        let (responder, receiver) = oneshot::channel();
-        self.0.driver.query(Query::Attach { partition: self.partition(id), id, responder })?;
-        found(id, receiver.await.map_err(|_| Refusal::OutcomeUnknown)?)
+        found(id, self.route_attach(self.partition(id), id).await)
     }
 
     /// The result of an invocation; `None` while it has none.
@@ -242,9 +269,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NotFound`] when nothing of it is known.
     pub async fn output(&self, id: InvocationId) -> Result<Option<Completion>, EngineError> {
-        let (responder, receiver) = oneshot::channel();
-        self.0.driver.query(Query::Output { partition: self.partition(id), id, responder })?;
-        found(id, receiver.await.map_err(|_| Refusal::OutcomeUnknown)?)
+        found(id, self.route_output(self.partition(id), id).await)
     }
 
     /// Signals an invocation; also completes awakeables.
@@ -312,9 +337,7 @@ impl Engine {
             state_ttl_ms: descriptor.options.state_ttl.map_or(0, Millis::of),
             ..Invoke::default()
         };
-        let (responder, receiver) = oneshot::channel();
-        self.0.driver.query(Query::Call { partition: self.partition(id), invoke, responder })?;
-        Ok((id, receiver))
+        Ok((id, self.invoke(self.partition(id), Form::Edit, invoke)?))
     }
 
     /// Invokes what a dead letter says again, under a new id, and drops the letter.
@@ -352,10 +375,8 @@ impl Engine {
         self.order_in(PartitionId::of(target, self.0.partitions), body).await
     }
 
-    async fn order_in(&self, partition: PartitionId, body: Body) -> Result<Answer, EngineError> {
-        let (responder, receiver) = oneshot::channel();
-        self.0.driver.query(Query::Control { partition, body, responder })?;
-        Ok(receiver.await.map_err(|_| Refusal::OutcomeUnknown)??)
+    pub(crate) async fn order_in(&self, partition: PartitionId, body: Body) -> Result<Answer, EngineError> {
+        Ok(self.route_control(partition, body).await?)
     }
 
     fn partition(&self, id: InvocationId) -> PartitionId {

@@ -334,9 +334,12 @@ impl<E: Requests> Front<E> {
             SignalResult::Failure(Failure::new(500, reason))
         };
         match self.engine.signal(id.invocation, SignalId::Index(id.signal), result).await? {
-            Verdict::Done | Verdict::Appended | Verdict::Created(_) | Verdict::NotFound | Verdict::AlreadyCompleted => {
-                Ok(answer::empty(StatusCode::ACCEPTED))
-            }
+            Verdict::Done
+            | Verdict::Appended
+            | Verdict::Created(_)
+            | Verdict::Node(_)
+            | Verdict::NotFound
+            | Verdict::AlreadyCompleted => Ok(answer::empty(StatusCode::ACCEPTED)),
             Verdict::Refused(failure) => {
                 let refusal = Refusal::Invalid(failure);
                 Err(IngressError::Refused { refusal, invocation: id.invocation })
@@ -365,7 +368,9 @@ impl<E: Requests> Front<E> {
             SignalResult::Value(Value { content })
         };
         match self.engine.signal(id, SignalId::Name(name), result).await? {
-            Verdict::Done | Verdict::Appended | Verdict::Created(_) => Ok(answer::empty(StatusCode::ACCEPTED)),
+            Verdict::Done | Verdict::Appended | Verdict::Created(_) | Verdict::Node(_) => {
+                Ok(answer::empty(StatusCode::ACCEPTED))
+            }
             Verdict::NotFound => Err(IngressError::InvocationNotFound),
             Verdict::AlreadyCompleted => Err(IngressError::AlreadyCompleted),
             Verdict::Refused(failure) => {

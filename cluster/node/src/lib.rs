@@ -10,6 +10,7 @@ extern crate abide_sdk as abide;
 pub mod admin;
 pub mod client;
 pub mod clock;
+mod cluster;
 pub mod config;
 pub mod engine;
 pub mod health;
@@ -27,6 +28,7 @@ mod backend;
 mod date;
 mod delay;
 mod driver;
+mod log_level;
 mod random;
 
 pub use driver::Fatal;

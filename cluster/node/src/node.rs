@@ -3,13 +3,18 @@
 //! Starting: data directory, databases, handler threads, driver (every partition leads before anything is served), doors.
 //! Stopping: the same backwards, so that what was accepted is finished or safely in the log.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use abide_host::{Host, HostSettings};
+use abide_model::codec;
+use abide_model::command::NodeInfo;
+use abide_model::id::NodeId;
+use abide_peer::{PeerSettings, Peers, ProtocolRange, TlsFiles, TlsMode, TlsSettings};
 use abide_sdk::{Client, Registry};
 use abide_storage::{
     DataDir, DataDirError, Expected, FjallLog, FjallLogSettings, FjallState, FjallStateSettings, StorageError,
@@ -18,16 +23,26 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle as TaskHandle;
 
 use crate::client::LocalTransport;
-use crate::config::{Config, ConfigError};
-use crate::driver::{CheckpointWriter, Driver, DriverHandle, DriverSettings, Fatal};
-use crate::engine::{Engine, EngineError, Retention};
+use crate::cluster::join::{self, JoinError};
+use crate::cluster::transport::{Office, Transport};
+use crate::cluster::wire::{Join, Joined};
+use crate::cluster::{self, Cluster, controller, transfer};
+use crate::config::{Config, ConfigError, Tls};
+use crate::driver::{CheckpointWriter, Driver, DriverHandle, DriverSettings, FOUNDER, Fatal, Surroundings};
+use crate::engine::{Engine, EngineError, Others, Retention};
 use crate::health::{Health, Phase};
 use crate::listener::{BindError, Listener};
 use crate::shutdown::{DRAIN_TIME, Stop};
-use crate::{admin, ingress, metrics, random};
+use crate::{admin, ingress, log_level, metrics, random};
 
 /// Exit code of a process whose log or tables failed: the outcome of requests under way is unknown.
 pub const EXIT_FATAL: i32 = 70;
+/// The versions of the protocol between nodes that this build speaks.
+const PROTOCOL: ProtocolRange = ProtocolRange { min: 1, max: 1 };
+/// How long a node that stops looks for heirs of its leaderships.
+const RETIRE_TIME: Duration = Duration::from_secs(3);
+/// Folder in the data directory for what people look at after a replica was found to be wrong.
+const EVIDENCE: &str = "evidence";
 /// File in the data directory that says that the disk failed; an operator looks at it before trusting the disk again.
 const DISK_SUSPECT: &str = "DISK-SUSPECT";
 
@@ -72,6 +87,23 @@ pub enum StartError {
         /// Why.
         source: EngineError,
     },
+    /// The door for other nodes could not be opened.
+    #[error("cannot listen for other nodes at {addr}: {source}; choose another `peer.addr`")]
+    Peer {
+        /// Where.
+        addr: SocketAddr,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The transport between nodes was refused.
+    #[error("{0} ({code})", code = .0.code())]
+    Transport(#[from] abide_peer::PeerError),
+    /// The node could not join the cluster.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// The cluster could not be founded.
+    #[error("the cluster cannot be founded: {0}")]
+    Found(#[from] EngineError),
     /// The driver ended before it was ready.
     #[error("the driver ended while starting; the log of the process has the reason")]
     DriverGone,
@@ -82,13 +114,21 @@ pub struct Node {
     engine: Engine,
     stop: Stop,
     health: Health,
-    ingress: SocketAddr,
-    admin: SocketAddr,
-    doors: Vec<TaskHandle<()>>,
+    doors: Doors,
     runtime: Background,
+    peer_runtime: Background,
+    peers: Peers,
     host: Host,
     driver: DriverHandle,
     driver_thread: JoinHandle<()>,
+}
+
+/// Where a node is reached, and what serves there.
+struct Doors {
+    ingress: SocketAddr,
+    admin: SocketAddr,
+    peer: SocketAddr,
+    tasks: Vec<TaskHandle<()>>,
 }
 
 impl Node {
@@ -101,34 +141,68 @@ impl Node {
         config.validate()?;
         let recorder = metrics::recorder();
         // Doors first: an address in use is found before anything is written. Early requests wait to be accepted.
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("abide-doors")
-            .enable_all()
-            .build()
-            .map(|runtime| Background(Some(runtime)))
-            .map_err(|source| StartError::System { what: "the runtime of the doors", source })?;
+        let runtime = background("abide-doors", "the runtime of the doors")?;
+        // Of its own, so that requests do not hold up what other nodes wait for.
+        let peer_runtime = background("abide-peers", "the runtime of the peers")?;
         let (at_ingress, at_admin) = runtime.handle().block_on(async {
             let at_ingress = Listener::bind(config.ingress.addr, "ingress").await?;
             let at_admin = Listener::bind(config.admin.addr, "admin").await?;
             Ok::<_, BindError>((at_ingress, at_admin))
         })?;
-        let data = open_data(config)?;
-        let log = FjallLog::open(&data.log_dir(), FjallLogSettings::default())?;
-        let state = Arc::new(FjallState::open(&data.state_dir(), FjallStateSettings::default())?);
-        let partitions = data.identity().partitions;
+        let (ingress, admin) = (at_ingress.addr(), at_admin.addr());
+        let at_peer = bind_peer(config.peer.addr)?;
+        let peer = at_peer.local_addr().map_err(|source| StartError::Peer { addr: config.peer.addr, source })?;
+        let address = if config.peer.advertise.is_empty() { peer.to_string() } else { config.peer.advertise.clone() };
 
         let (driver, events) = DriverHandle::new(config.limits.outstanding as usize);
+        let (office, transport) = (Office::new(driver.clone()), Transport::default());
+        let known = DataDir::look(&config.data)?;
+        let peers = start_peers(config, peer_runtime.handle(), at_peer, known.as_ref(), office.clone())?;
+        transport.set(peers.clone());
+        let mut info = NodeInfo {
+            store_uuid: known.as_ref().map_or_else(|| format!("{:032x}", random::u128()), |of| of.store_uuid.clone()),
+            address,
+            ingress: ingress.to_string(),
+            admin: admin.to_string(),
+            zone: config.cluster.zone.clone(),
+            build: env!("CARGO_PKG_VERSION").to_owned(),
+            features: codec::FEATURES,
+        };
+        let mut joined = match &known {
+            None if !config.cluster.join.is_empty() => Some(join_cluster(config, &runtime, &peers, &info)?),
+            _ => None,
+        };
+        let data = open_data(config, joined.as_ref(), &info.store_uuid)?;
+        let identity = data.identity().clone();
+        let node = NodeId(u32::try_from(identity.node_id).expect("node ids are given out as 32-bit numbers"));
+        info.store_uuid.clone_from(&identity.store_uuid);
+        peers.set_cluster(identity.cluster_id.clone());
+        peers.set_node(node.0);
+        let log = FjallLog::open(&data.log_dir(), FjallLogSettings::default())?;
+        let state = Arc::new(FjallState::open(&data.state_dir(), FjallStateSettings::default())?);
+        let partitions = identity.partitions;
+
+        let cluster = Cluster::new(node, partitions);
         let host = Host::start(registry.clone(), driver.clone(), host_settings(config, partitions))?;
         let settings = DriverSettings {
             partitions,
+            node,
+            meta: true,
             overlay_bytes: config.storage.overlay_bytes.bytes(),
             checkpoint_interval: config.storage.checkpoint_interval,
             attempts: config.limits.flows as usize,
             retention: (&config.retention).into(),
             checkpoints: CheckpointWriter::Thread,
+            evidence: Some(data.path().join(EVIDENCE)),
         };
-        let mut opened = Driver::open(log, &state, settings, events, host.handle(), registry)?;
+        let surroundings = Surroundings {
+            events,
+            host: host.handle(),
+            cluster: cluster.clone(),
+            post: Some(Arc::new(transport.clone())),
+            snapshots: Some(transfer::sender(peer_runtime.handle().clone(), transport.clone(), driver.clone())),
+        };
+        let mut opened = Driver::open(log, &state, settings, surroundings, registry)?;
         let (ready, is_ready) = std::sync::mpsc::channel();
         let driver_thread = spawn("abide-driver", move || {
             let suspect = data.path().join(DISK_SUSPECT);
@@ -149,40 +223,62 @@ impl Node {
         })?;
         is_ready.recv().map_err(|_| StartError::DriverGone)?;
 
-        let engine =
-            Engine::new(registry.clone(), driver.clone(), host.handle(), partitions, (&config.retention).into());
+        let others = Others { asker: Arc::new(transport.clone()), runtime: runtime.handle().clone() };
+        let retention = (&config.retention).into();
+        let engine = Engine::new(
+            registry.clone(),
+            driver.clone(),
+            host.handle(),
+            partitions,
+            retention,
+            cluster.clone(),
+            Some(others),
+        );
+        office.open(engine.clone());
         let (stop, health) = (Stop::default(), Health::default());
-        let (ingress, admin) = (at_ingress.addr(), at_admin.addr());
+        let mut doors = Vec::new();
+        if node == FOUNDER {
+            let found =
+                join::found(&engine, &identity.cluster_id, partitions, info.clone(), config.cluster.replication_factor);
+            if cluster.wanted().nodes.len() <= 1 {
+                runtime.handle().block_on(found)?;
+            }
+        } else if cluster.wanted().nodes.is_empty() && known.is_some() {
+            // It joined, and was stopped before it knew the others.
+            joined = Some(join_cluster(config, &runtime, &peers, &info)?);
+        }
+        doors.push(peer_runtime.handle().spawn(cluster::roster(
+            cluster.clone(),
+            peers.clone(),
+            joined.map(|joined| joined.nodes).unwrap_or_default(),
+            stop.clone(),
+        )));
+        runtime.handle().spawn(join::announce(engine.clone(), node, info));
+        doors.push(peer_runtime.handle().spawn(controller::run(engine.clone(), transport.clone(), stop.clone())));
+
         let settings = ingress::Settings::from(&config.ingress);
         let serving = ingress::serve(at_ingress, engine.clone(), settings, health.clone(), stop.clone(), DRAIN_TIME);
-        let door = runtime.handle().spawn(async move {
+        doors.push(runtime.handle().spawn(async move {
             let drained = serving.await;
             tracing::info!(cut = drained.cut, "ingress closed");
-        });
+        }));
         let operating = {
             let (config, engine) = (config.clone(), engine.clone());
             let (health, stop) = (health.clone(), stop.clone());
-            async move { admin::serve(at_admin, engine, &config, ingress, recorder.clone(), health, stop, DRAIN_TIME).await }
+            let (transport, metrics) = (transport.clone(), recorder.clone());
+            async move {
+                admin::serve(at_admin, engine, transport, &config, ingress, metrics, health, stop, DRAIN_TIME).await
+            }
         };
-        let office = runtime.handle().spawn(async move {
+        doors.push(runtime.handle().spawn(async move {
             if let Err(error) = operating.await {
                 tracing::error!(%error, "the admin door is closed");
             }
-        });
-        let upkeep = runtime.handle().spawn(metrics::upkeep(stop.clone()));
+        }));
+        doors.push(runtime.handle().spawn(metrics::upkeep(stop.clone())));
         health.enter(Phase::Ready);
-        Ok(Self {
-            engine,
-            stop,
-            health,
-            ingress,
-            admin,
-            doors: vec![door, office, upkeep],
-            runtime,
-            host,
-            driver,
-            driver_thread,
-        })
+        let doors = Doors { ingress, admin, peer, tasks: doors };
+        Ok(Self { engine, stop, health, doors, runtime, peer_runtime, peers, host, driver, driver_thread })
     }
 
     /// The way into the node.
@@ -200,13 +296,26 @@ impl Node {
     /// Where requests are taken.
     #[must_use]
     pub fn ingress(&self) -> SocketAddr {
-        self.ingress
+        self.doors.ingress
     }
 
     /// Where operators are served.
     #[must_use]
     pub fn admin(&self) -> SocketAddr {
-        self.admin
+        self.doors.admin
+    }
+
+    /// Where other nodes are served.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.doors.peer
+    }
+
+    /// Calls `apply` with the cluster's setting `log_level`, as it is and whenever it changes; `None` is that nodes log as
+    /// their own configurations say. Ends with the node.
+    pub fn on_log_level(&self, apply: impl FnMut(Option<&str>) + Send + 'static) {
+        let cluster = self.engine.cluster().clone();
+        self.runtime.handle().spawn(log_level::follow(cluster, apply, self.stop.clone()));
     }
 
     /// The runtime of the doors, for waiting on something beside it.
@@ -215,18 +324,25 @@ impl Node {
         self.runtime.handle()
     }
 
-    /// Stops: no new requests, those in flight finish (at most [`DRAIN_TIME`]), everything is written out. Blocks.
+    /// Stops: leaderships go to other nodes, no new requests, those in flight finish (at most [`DRAIN_TIME`]), everything
+    /// is written out. Blocks.
     pub fn stop(self) {
         self.health.enter(Phase::Stopping);
+        let retired = self.driver.retire();
+        self.runtime.handle().block_on(async {
+            // Who does not find an heir in time leaves an election to the others.
+            let _ = tokio::time::timeout(RETIRE_TIME, retired).await;
+        });
         self.stop.request();
         self.runtime.handle().block_on(async {
-            for door in self.doors {
+            for door in self.doors.tasks {
                 // A door that panicked is closed as well.
                 let _ = door.await;
             }
         });
         self.host.stop();
         self.driver.stop();
+        self.peer_runtime.handle().block_on(self.peers.stop());
         if self.driver_thread.join().is_err() {
             tracing::error!("the driver ended with a panic; the next start replays the log");
         }
@@ -250,14 +366,66 @@ impl Drop for Background {
     }
 }
 
-fn open_data(config: &Config) -> Result<DataDir, StartError> {
+fn background(name: &'static str, what: &'static str) -> Result<Background, StartError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name(name)
+        .enable_all()
+        .build()
+        .map(|runtime| Background(Some(runtime)))
+        .map_err(|source| StartError::System { what, source })
+}
+
+fn bind_peer(addr: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(addr).map_err(|source| StartError::Peer { addr, source })
+}
+
+fn start_peers(
+    config: &Config,
+    runtime: &tokio::runtime::Handle,
+    listener: TcpListener,
+    known: Option<&abide_storage::Identity>,
+    office: Office,
+) -> Result<Peers, StartError> {
+    let identity = abide_peer::Identity {
+        cluster_id: known.map(|of| of.cluster_id.clone()),
+        node: known.and_then(|of| u32::try_from(of.node_id).ok()),
+        // Grows with every start, as long as the clock does not go back between two of them.
+        boot_id: crate::clock::now().0,
+        protocol: PROTOCOL,
+        build: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let mode = match config.peer.tls {
+        Tls::Off => TlsMode::Off,
+        Tls::Allow => TlsMode::Allow,
+        Tls::Require => TlsMode::Require,
+    };
+    let tls = (mode != TlsMode::Off).then(|| TlsSettings { mode, files: TlsFiles::in_dir(&config.peer.certs) });
+    let settings = PeerSettings { tls, allow_plain_remote: config.peer.allow_plain_remote, ..PeerSettings::default() };
+    Ok(Peers::start(runtime, listener, identity, settings, office)?)
+}
+
+fn join_cluster(config: &Config, runtime: &Background, peers: &Peers, info: &NodeInfo) -> Result<Joined, StartError> {
+    let NodeInfo { store_uuid, address, zone, build, features, .. } = info.clone();
+    let join = Join { store_uuid, address, zone, build, features };
+    Ok(runtime.handle().block_on(join::join(peers, &config.cluster.join, &join))?)
+}
+
+fn open_data(config: &Config, joined: Option<&Joined>, store_uuid: &str) -> Result<DataDir, StartError> {
+    let known = DataDir::look(&config.data)?;
+    let partitions = match (joined, &known) {
+        (Some(joined), _) => joined.partitions,
+        // A joined node has the partitions of its cluster.
+        (None, Some(known)) if known.node_id != u64::from(FOUNDER.0) => known.partitions,
+        (None, _) => config.partitions,
+    };
     let expected = Expected {
-        cluster: None,
-        node: None,
-        partitions: config.partitions,
+        cluster: joined.map(|joined| joined.cluster_id.clone()),
+        node: joined.map(|joined| u64::from(joined.node)),
+        partitions,
         cluster_id_if_new: format!("cl_{:032x}", random::u128()),
-        node_id_if_new: 1,
-        store_uuid_if_new: format!("{:032x}", random::u128()),
+        node_id_if_new: u64::from(FOUNDER.0),
+        store_uuid_if_new: store_uuid.to_owned(),
     };
     Ok(DataDir::open_or_create(&config.data, &expected)?)
 }

@@ -38,6 +38,12 @@ pub enum Input {
         /// Which one.
         replica: u64,
     },
+    /// The connection to a node broke, as it does at once when its process dies. If that replica leads, the others need not
+    /// wait for it any longer: they stand for election one after the other. Whoever still hears the leader refuses.
+    LeaderGone {
+        /// The replica on that node.
+        replica: u64,
+    },
     /// Names a read that has to be linearizable; answered by [`Output::ReadReady`] when the tables are new enough for
     /// it, never if leadership changes meanwhile. On a follower the leader is asked. Any number not used before.
     Read {
@@ -78,6 +84,8 @@ pub enum Input {
         /// Who is to follow without a vote.
         learners: Vec<u64>,
     },
+    /// The level of features that is in force in the cluster; 0 until it is known. It says how entries are written.
+    Features(u32),
     /// Hand leadership over; gives up by itself after an election timeout.
     Transfer {
         /// To whom.

@@ -14,7 +14,7 @@ use abide_model::id::{InvocationId, Millis};
 use abide_model::limits::{COMMANDS_PER_ENTRY_MAX, ENTRY_BYTES_SOFT_MAX};
 use abide_model::table::{Applied, AppliedRow};
 use abide_model::view::View;
-use abide_storage::{Checkpoint, LogPosition, LogWrite, Overlay, RecoveredLog, StateStore};
+use abide_storage::{Checkpoint, LogPosition, LogWrite, Overlay, Owner, RecoveredLog, StateStore};
 use prost::Message as _;
 use raft::{RawNode, Ready, StateRole};
 
@@ -26,6 +26,8 @@ use crate::wire::{self, Message};
 use crate::{Input, Output, PartitionError, PartitionSettings, Progress, Stats, recover};
 use reads::Reads;
 
+/// Ticks between two replicas that stand for election because their leader is gone: longer than an election takes.
+const STAND_APART_TICKS: u32 = 3;
 /// Most inputs that wait while a write is under way; further messages are dropped, which their senders repair.
 const WAITING_MAX: usize = 4096;
 
@@ -36,6 +38,8 @@ pub struct Partition<S> {
     machine: Machine,
     overlay: Overlay<S>,
     generation: u8,
+    /// This replica, until its log says so.
+    unowned: Option<u64>,
     applied: AppliedRow,
     /// Exists exactly while this replica leads.
     leadership: Option<Leadership>,
@@ -51,10 +55,14 @@ pub struct Partition<S> {
     /// Members changed: that this is committed has to be durable.
     members_unsaved: bool,
     shipping: Shipping,
+    /// How entries are written.
+    entry_version: u8,
     reads: Reads,
     /// Absent in a group of one: there nobody takes over.
     recent: Option<RecentResults>,
     hashes: VecDeque<(u64, u64)>,
+    /// Ticks until this replica stands for election, because the leader is gone.
+    stands_in: Option<u32>,
     /// Where the rows of the snapshot are that the library is about to install.
     restoring: Option<u8>,
     outputs: VecDeque<Output>,
@@ -100,6 +108,7 @@ impl<S: StateStore> Partition<S> {
         let log_time = applied.log_time;
         let config = settings.raft(applied.index);
         let generation = log.generation;
+        let unowned = log.owner.is_none_or(|owner| owner.removed).then_some(settings.replica);
         let raft_log = RaftLog::new(log, hard_state, conf_state);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let raft = RawNode::new(&config, raft_log, &logger)
@@ -110,6 +119,7 @@ impl<S: StateStore> Partition<S> {
             raft,
             overlay,
             generation,
+            unowned,
             applied,
             leadership: None,
             leader: None,
@@ -120,9 +130,11 @@ impl<S: StateStore> Partition<S> {
             trim_through: None,
             members_unsaved: false,
             shipping: Shipping::default(),
+            entry_version: codec::VERSION,
             reads: Reads::default(),
             recent: None,
             hashes: VecDeque::new(),
+            stands_in: None,
             restoring: None,
             outputs: VecDeque::new(),
             queued: 0,
@@ -149,6 +161,7 @@ impl<S: StateStore> Partition<S> {
             Input::Persisted => self.persisted()?,
             Input::Wake => {}
             Input::Trim { through } => self.trim_through = self.trim_through.max(Some(through)),
+            Input::Features(level) => self.entry_version = codec::entry_version(level),
             Input::Offer(point) => self.raft.mut_store().offer(Some(point)),
             Input::Withdraw => self.raft.mut_store().offer(None),
             Input::Receive(message) => self.receive(message),
@@ -356,11 +369,13 @@ impl<S: StateStore> Partition<S> {
                 Input::Campaign => self.raft.campaign().map_err(|error| self.consensus(&error))?,
                 Input::Tick => {
                     self.raft.tick();
+                    self.stand_early()?;
                     self.finish_change()?;
                     self.ship_again()?;
                 }
                 Input::Receive(message) => self.step(*message),
                 Input::Unreachable { replica } => self.raft.report_unreachable(replica),
+                Input::LeaderGone { replica } => self.leader_gone(replica)?,
                 Input::Read { context } => self.read(context),
                 Input::Fetched { entries, .. } => self.fetched(entries),
                 Input::SnapshotSent { replica, arrived } => self.snapshot_sent(replica, arrived),
@@ -375,6 +390,7 @@ impl<S: StateStore> Partition<S> {
                 | Input::Wake
                 | Input::Trim { .. }
                 | Input::Offer(_)
+                | Input::Features(_)
                 | Input::Withdraw => unreachable!("these do not wait"),
             }
         }
@@ -414,7 +430,7 @@ impl<S: StateStore> Partition<S> {
                 bytes += command.encoded_len();
                 entry.commands.push(command);
             }
-            let data = codec::encode(&entry).into();
+            let data = codec::encode_as(self.entry_version, &entry).into();
             match self.raft.propose(Vec::new(), data) {
                 Ok(()) => self.proposed.push_back((self.raft.raft.raft_log.last_index(), entry)),
                 // A transfer is under way or too much is uncommitted: the commands keep their place.
@@ -455,6 +471,7 @@ impl<S: StateStore> Partition<S> {
             let write = LogWrite {
                 partition: self.settings.partition.0,
                 reset: None,
+                owner: self.take_owner(),
                 entries: entries.iter().map(raft_log::from_raft).collect(),
                 hard_state: Some(self.raft.store().hard_state()),
                 trim_below: self.take_trim(),
@@ -504,6 +521,35 @@ impl<S: StateStore> Partition<S> {
             let output = if message.snapshot.is_some() { Output::SendSnapshot(message) } else { Output::Send(message) };
             self.outputs.push_back(output);
         }
+    }
+
+    /// The leader's node is not connected any more. Followers forget the leader, so that they may vote for another one at
+    /// once, and stand in the order of their numbers, so that they do not split the votes.
+    fn leader_gone(&mut self, replica: u64) -> Result<(), PartitionError> {
+        let raft = &mut self.raft.raft;
+        if raft.state != StateRole::Follower || raft.leader_id != replica || !self.applied.voters.contains(&replica) {
+            return Ok(());
+        }
+        let term = raft.term;
+        raft.become_follower(term, raft::INVALID_ID);
+        let own = self.settings.replica;
+        let before = self.applied.voters.iter().filter(|voter| **voter < own && **voter != replica).count();
+        self.stands_in = self.is_voter().then(|| u32::try_from(before).unwrap_or(u32::MAX) * STAND_APART_TICKS);
+        if before == 0 { self.stand_early() } else { Ok(()) }
+    }
+
+    /// Counts down to the election that was brought forward, unless there is a leader meanwhile.
+    fn stand_early(&mut self) -> Result<(), PartitionError> {
+        let Some(left) = self.stands_in else { return Ok(()) };
+        if self.raft.raft.leader_id != raft::INVALID_ID || self.raft.raft.state != StateRole::Follower {
+            self.stands_in = None;
+        } else if left > 0 {
+            self.stands_in = Some(left - 1);
+        } else {
+            self.stands_in = None;
+            self.raft.campaign().map_err(|error| self.consensus(&error))?;
+        }
+        Ok(())
     }
 
     /// Passes on what the library could not read.
@@ -605,6 +651,11 @@ impl<S: StateStore> Partition<S> {
 
     fn consensus(&self, error: &raft::Error) -> PartitionError {
         PartitionError::Consensus { partition: self.settings.partition, reason: error.to_string() }
+    }
+
+    /// The first write says whose the log is.
+    fn take_owner(&mut self) -> Option<Owner> {
+        self.unowned.take().map(|replica| Owner { replica, removed: false })
     }
 
     /// Where the log begins.

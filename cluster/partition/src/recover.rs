@@ -67,6 +67,7 @@ mod tests {
             hard_state: HardState { term: 2, vote: 1, commit },
             entries,
             generation: 0,
+            owner: None,
         }
     }
 

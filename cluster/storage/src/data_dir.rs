@@ -19,7 +19,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{PARTITIONS_MAX, files};
+use abide_model::limits::PARTITIONS_MAX;
+
+use crate::files;
 
 /// Newest format of a data directory that this build reads, and the one it writes.
 pub const IDENTITY_FORMAT: u32 = 1;
@@ -230,6 +232,14 @@ impl DataDir {
         };
         check(path, &identity, expected)?;
         Ok(Self { path: path.to_path_buf(), identity, is_new, _lock: lock })
+    }
+
+    /// Whose the directory at `path` is, without opening it; `None` for an empty or missing one.
+    ///
+    /// # Errors
+    /// [`DataDirError`] when it is something else, or cannot be read.
+    pub fn look(path: &Path) -> Result<Option<Identity>, DataDirError> {
+        inspect(path)
     }
 
     /// Whose the directory is.

@@ -11,7 +11,7 @@ use fjall::{OwnedWriteBatch, PersistMode};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    GENERATIONS, HardState, LogBatch, LogEntry, LogPosition, LogStore, LogWrite, PARTITIONS_MAX, RecoveredLog,
+    GENERATIONS, HardState, LogBatch, LogEntry, LogPosition, LogStore, LogWrite, Owner, PARTITIONS_MAX, RecoveredLog,
     StorageError,
     engine::{Engine, Options, Place},
     files,
@@ -71,6 +71,7 @@ struct Tail {
     bounds: Bounds,
     hard_state: HardState,
     generation: u8,
+    owner: Option<Owner>,
     revision: u64,
     /// The hard state here is newer than the one in the row.
     staged: bool,
@@ -82,11 +83,11 @@ impl Tail {
         let generation = generation
             .ok_or_else(|| damaged(partition, format!("its meta row names generation {}", row.generation)))?;
         let (bounds, hard_state, revision) = (row.bounds(), row.hard_state(), row.revision);
-        Ok(Self { bounds, hard_state, generation, revision, staged: false })
+        Ok(Self { bounds, hard_state, generation, owner: row.owner(), revision, staged: false })
     }
 
     fn row(&self) -> MetaRow {
-        MetaRow::new(self.hard_state, self.bounds, self.revision, self.generation)
+        MetaRow::new(self.hard_state, self.bounds, self.revision, self.generation, self.owner)
     }
 
     fn mark(&self, partition: u32) -> Mark {
@@ -240,8 +241,10 @@ impl FjallLog {
             let tail = self.tail(write.partition)?;
             changes.push((write, Plan::of(write, tail.bounds)?, tail));
         }
-        let may_wait =
-            |write: &LogWrite| write.entries.is_empty() && write.trim_below.is_none() && write.reset.is_none();
+        let may_wait = |write: &LogWrite| {
+            let LogWrite { partition: _, hard_state: _, reset, owner, entries, trim_below } = write;
+            entries.is_empty() && trim_below.is_none() && reset.is_none() && owner.is_none()
+        };
         if !batch.sync && batch.writes.iter().all(may_wait) {
             for (write, _, mut tail) in changes {
                 if let Some(hard_state) = write.hard_state {
@@ -291,6 +294,7 @@ impl FjallLog {
             tail.bounds.start = reset.start;
             tail.generation = reset.generation;
         }
+        tail.owner = write.owner.or(tail.owner);
         tail.bounds.last = plan.last.unwrap_or(tail.bounds.last);
         tail.hard_state = write.hard_state.unwrap_or(tail.hard_state);
         Ok(tail)
@@ -339,8 +343,8 @@ impl LogStore for FjallLog {
         }
         let tail = self.tail(partition)?;
         let Bounds { start, last } = tail.bounds;
-        let (hard_state, generation) = (tail.hard_state, tail.generation);
-        let mut recovered = RecoveredLog { start, hard_state, entries: Vec::new(), generation };
+        let Tail { hard_state, generation, owner, .. } = tail;
+        let mut recovered = RecoveredLog { start, hard_state, entries: Vec::new(), generation, owner };
         let mut end = start;
         self.scan(partition, 0, Bound::Included(u64::MAX), |entry| {
             if entry.index != end.index + 1 || entry.term < end.term {

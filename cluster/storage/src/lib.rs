@@ -37,8 +37,8 @@ pub use error::StorageError;
 pub use fjall_log::{FjallLog, FjallLogSettings};
 pub use fjall_state::{FjallState, FjallStateSettings};
 pub use log::{
-    EntryKind, GENERATIONS, HardState, LogBatch, LogEntry, LogPosition, LogReset, LogStore, LogWrite, PARTITIONS_MAX,
-    RecoveredLog,
+    EntryKind, GENERATIONS, HardState, LogBatch, LogEntry, LogPosition, LogReset, LogStore, LogWrite, Owner,
+    PARTITIONS_MAX, RecoveredLog,
 };
 pub use memory::{CommitOutcome, MemLog, MemState};
 pub use overlay::{Checkpoint, Export, ExportedRows, Overlay, SLOT_OVERHEAD_BYTES, drop_rows, load_rows};

@@ -87,6 +87,15 @@ pub struct LogReset {
     pub generation: u8,
 }
 
+/// Whose a log is. What a replica promised is not another's, so this is written with the first promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The replica, at least 1.
+    pub replica: u64,
+    /// It does not belong to its group any more, and never will again: the log is kept only to say so.
+    pub removed: bool,
+}
+
 /// Changes of one partition's log within one group commit, applied in the order of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogWrite {
@@ -94,6 +103,8 @@ pub struct LogWrite {
     pub partition: u32,
     /// Forgets all entries and begins behind a snapshot. A write with a reset has no entries and trims nothing.
     pub reset: Option<LogReset>,
+    /// Whose the log is from now on, unless unchanged.
+    pub owner: Option<Owner>,
     /// Consecutive entries. If there are any, everything from `entries[0].index` on is replaced: older entries above the
     /// last new index are removed.
     pub entries: Vec<LogEntry>,
@@ -125,6 +136,8 @@ pub struct RecoveredLog {
     pub entries: Vec<LogEntry>,
     /// Which generation of rows in the state store is the replica's; 0 until a snapshot was installed.
     pub generation: u8,
+    /// Whose the log is; `None` for one never written, and for one of a build before there were several replicas.
+    pub owner: Option<Owner>,
 }
 
 impl RecoveredLog {

@@ -234,7 +234,7 @@ impl Export {
 ///
 /// # Errors
 /// As [`StateStore::write`].
-pub fn load_rows<S: StateStore>(
+pub fn load_rows<S: StateStore + ?Sized>(
     store: &S,
     partition: u32,
     generation: u8,
@@ -248,7 +248,12 @@ pub fn load_rows<S: StateStore>(
 ///
 /// # Errors
 /// As [`StateStore::write`].
-pub fn drop_rows<S: StateStore>(store: &S, partition: u32, generation: u8, limit: usize) -> Result<bool, StorageError> {
+pub fn drop_rows<S: StateStore + ?Sized>(
+    store: &S,
+    partition: u32,
+    generation: u8,
+    limit: usize,
+) -> Result<bool, StorageError> {
     let prefix = prefix(partition, generation);
     let mut doomed: Vec<StateWrite> = Vec::new();
     store.scan(&prefix, &end(prefix), &mut |key, _| {

@@ -12,7 +12,7 @@
 use bytes::{Buf, Bytes};
 use prost::Message;
 
-use crate::{EntryKind, HardState, LogEntry, LogPosition, StorageError, log::Bounds};
+use crate::{EntryKind, HardState, LogEntry, LogPosition, Owner, StorageError, log::Bounds};
 
 /// Format version of all rows.
 pub(crate) const FORMAT: u8 = 1;
@@ -72,12 +72,24 @@ pub(crate) struct MetaRow {
     /// Which generation of rows in the state store belongs to this log.
     #[prost(uint32, tag = "9")]
     pub(crate) generation: u32,
+    /// The replica whose log this is; 0 when it was written before there were several.
+    #[prost(uint64, tag = "10")]
+    pub(crate) replica: u64,
+    /// The replica was removed from its group.
+    #[prost(bool, tag = "11")]
+    pub(crate) removed: bool,
 }
 
 impl MetaRow {
     const NAME: &str = "log meta";
 
-    pub(crate) fn new(hard_state: HardState, bounds: Bounds, revision: u64, generation: u8) -> Self {
+    pub(crate) fn new(
+        hard_state: HardState,
+        bounds: Bounds,
+        revision: u64,
+        generation: u8,
+        owner: Option<Owner>,
+    ) -> Self {
         Self {
             term: hard_state.term,
             vote: hard_state.vote,
@@ -88,7 +100,13 @@ impl MetaRow {
             last_term: bounds.last.term,
             revision,
             generation: u32::from(generation),
+            replica: owner.map_or(0, |owner| owner.replica),
+            removed: owner.is_some_and(|owner| owner.removed),
         }
+    }
+
+    pub(crate) fn owner(&self) -> Option<Owner> {
+        (self.replica > 0).then_some(Owner { replica: self.replica, removed: self.removed })
     }
 
     pub(crate) fn hard_state(&self) -> HardState {
@@ -175,6 +193,8 @@ mod tests {
             last_term: 7,
             revision: 8,
             generation: 0,
+            replica: 0,
+            removed: false,
         }
     }
 
@@ -197,6 +217,8 @@ mod tests {
 
         let bytes = [1, 8, 1, 16, 2, 24, 172, 2, 32, 4, 40, 5, 48, 6, 56, 7, 64, 8, 72, 3];
         assert_eq!(MetaRow { generation: 3, ..meta() }.to_value(), bytes[..]);
+        let bytes = [1, 8, 1, 16, 2, 24, 172, 2, 32, 4, 40, 5, 48, 6, 56, 7, 64, 8, 80, 5, 88, 1];
+        assert_eq!(MetaRow { replica: 5, removed: true, ..meta() }.to_value(), bytes[..]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, ops::ControlFlow, path::Path, sync::Arc};
 use abide_model::view::{RawView, Write, WriteOp};
 use abide_storage::{
     EntryKind, FjallLog, GENERATIONS, HardState, LogBatch, LogEntry, LogPosition, LogReset, LogStore, LogWrite, MemLog,
-    MemState, Overlay, StateStore, StateWrite,
+    MemState, Overlay, Owner, StateStore, StateWrite,
 };
 use bytes::Bytes;
 use common::{open_log, open_state};
@@ -116,11 +116,13 @@ fn write(model: &mut MemLog, part: &Part) -> LogWrite {
         let start = LogPosition { index: last + part.append + 1, term };
         let generation = (log.generation + 1) % GENERATIONS;
         let reset = Some(LogReset { start, generation });
-        return LogWrite { partition: part.partition, reset, hard_state, ..LogWrite::default() };
+        let owner = Some(Owner { replica: term, removed: part.new_term });
+        return LogWrite { partition: part.partition, reset, owner, hard_state, ..LogWrite::default() };
     }
     LogWrite {
         partition: part.partition,
         reset: None,
+        owner: None,
         entries,
         hard_state,
         trim_below: part.trim.map(|eighths| log.start.index + 1 + (last - log.start.index) * eighths.min(8) / 8),

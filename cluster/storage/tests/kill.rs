@@ -63,6 +63,7 @@ fn commits_until_killed() {
         let write = |partition| LogWrite {
             partition,
             reset: None,
+            owner: None,
             entries: vec![entry(index, 1, usize::try_from(index * 37 % 2_000).unwrap())],
             hard_state: Some(HardState { term: 1, vote: 1, commit: index - 1 }),
             trim_below: index.is_multiple_of(16).then(|| index - 8),

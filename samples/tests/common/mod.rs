@@ -11,5 +11,6 @@ pub(crate) async fn start(server: ServerBuilder, dir: &Path) -> Running {
     let mut config = Config { data: dir.join("data"), ..Config::default() };
     config.ingress.addr = any_port;
     config.admin.addr = any_port;
+    config.peer.addr = any_port;
     server.config(config).start().await.expect("the node starts")
 }

@@ -62,6 +62,7 @@ async fn start(data: &Path) -> Running {
     let mut config = Config { data: data.join("node"), ..Config::default() };
     config.ingress.addr = any_port;
     config.admin.addr = any_port;
+    config.peer.addr = any_port;
     Server::builder().bind::<Desk>().keep::<DeskV1>().config(config).start().await.unwrap()
 }
 

@@ -34,6 +34,7 @@ async fn start(dir: &Path, schedules: impl IntoIterator<Item = Schedule>) -> Res
     let mut config = Config { data: dir.join("data"), ..Config::default() };
     config.ingress.addr = any_port;
     config.admin.addr = any_port;
+    config.peer.addr = any_port;
     let server = Server::builder().bind::<Tally>().config(config);
     schedules.into_iter().fold(server, abide::ServerBuilder::schedule).start().await
 }

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::http::Http;
 use crate::program::Process;
 
 /// The command, with the addresses of a node.
@@ -29,7 +30,13 @@ impl Cli {
     /// The command `exe`, asking `process`.
     #[must_use]
     pub fn new(exe: &str, process: &Process) -> Self {
-        let (admin, ingress) = (process.admin.base().to_owned(), process.ingress.base().to_owned());
+        Self::at(exe, &process.admin, &process.ingress)
+    }
+
+    /// The command `exe`, asking at these doors.
+    #[must_use]
+    pub fn at(exe: &str, admin: &Http, ingress: &Http) -> Self {
+        let (admin, ingress) = (admin.base().to_owned(), ingress.base().to_owned());
         Self { exe: PathBuf::from(exe), admin, ingress }
     }
 

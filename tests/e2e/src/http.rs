@@ -31,6 +31,7 @@ pub struct Sent {
     path: String,
     headers: Vec<(String, String)>,
     body: Bytes,
+    patience: Duration,
 }
 
 /// No answer came: the connection was refused or broke. The request may or may not have had an effect.
@@ -41,6 +42,8 @@ pub struct Lost {
     pub url: String,
     /// What happened.
     pub reason: String,
+    /// Whether there was a connection. Without one nothing was sent.
+    pub connected: bool,
 }
 
 /// A complete answer.
@@ -92,7 +95,8 @@ impl Http {
     /// Any request.
     #[must_use]
     pub fn request(&self, method: Method, path: &str) -> Sent {
-        Sent { http: self.clone(), method, path: path.to_owned(), headers: Vec::new(), body: Bytes::new() }
+        let (http, path) = (self.clone(), path.to_owned());
+        Sent { http, method, path, headers: Vec::new(), body: Bytes::new(), patience: TIMEOUT }
     }
 }
 
@@ -117,6 +121,13 @@ impl Sent {
         self
     }
 
+    /// Takes it for lost when there is no answer by then.
+    #[must_use]
+    pub fn within(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// Sends it and waits for the answer.
     ///
     /// # Errors
@@ -131,13 +142,16 @@ impl Sent {
             request = request.header(name, value);
         }
         let request = request.body(Full::new(self.body)).unwrap();
+        let lost =
+            |error: &dyn std::error::Error, connected| Lost { url: url.clone(), reason: detail(error), connected };
         let exchange = async {
-            let (head, body) = self.http.client.request(request).await.map_err(|error| detail(&error))?.into_parts();
-            let body = body.collect().await.map_err(|error| detail(&error))?.to_bytes();
+            let answer = self.http.client.request(request).await.map_err(|error| lost(&error, !error.is_connect()))?;
+            let (head, body) = answer.into_parts();
+            let body = body.collect().await.map_err(|error| lost(&error, true))?.to_bytes();
             Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
         };
-        let answer = tokio::time::timeout(TIMEOUT, exchange).await.unwrap_or_else(|_| Err("timeout".to_owned()));
-        answer.map_err(|reason| Lost { url, reason })
+        let answer = tokio::time::timeout(self.patience, exchange).await;
+        answer.unwrap_or_else(|_| Err(Lost { url: url.clone(), reason: "timeout".to_owned(), connected: true }))
     }
 
     /// As [`Sent::answer`], for tests that expect one.

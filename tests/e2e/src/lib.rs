@@ -6,17 +6,27 @@
 #![allow(clippy::unwrap_used, reason = "everything here is a test's helper, and a test may panic")]
 
 pub mod cli;
+pub mod cluster;
+pub mod disk;
 pub mod files;
+pub mod history;
 pub mod http;
 pub mod ledger;
+pub mod linear;
+pub mod load;
 pub mod look;
+pub mod nemesis;
+pub mod netns;
 pub mod program;
 pub mod random;
+pub mod table;
+pub mod verdict;
 pub mod wait;
 
 use std::io::Write as _;
 
 pub use cli::{Cli, Told};
+pub use cluster::Cluster;
 pub use http::{Answer, Http, Sent};
 pub use program::{Ended, Process, Program};
 

@@ -1,5 +1,6 @@
 //! A program under test, and its processes.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
@@ -14,14 +15,22 @@ use crate::http::Http;
 use crate::ledger::LEDGER;
 use crate::wait::PATIENCE;
 
+/// So many lines of a log are shown when a test fails.
+const TAIL_LINES: usize = 200;
+
 /// A program with a folder of its own: its data, its ledger, what it prints. Any number of processes can be started on
 /// it, usually one after another.
 pub struct Program {
     exe: PathBuf,
-    folder: TempDir,
+    folder: PathBuf,
+    /// Goes with the program, when the folder was made for it.
+    _temporary: Option<TempDir>,
     environment: Vec<(String, String)>,
     /// Shell text before the program, for limits of the process.
     prelude: Option<String>,
+    /// Command that becomes the program, which is its last argument.
+    wrapper: Vec<String>,
+    log: String,
 }
 
 /// A running process of a [`Program`]. Dropping it kills it.
@@ -32,6 +41,8 @@ pub struct Process {
     pub ingress: Http,
     /// The door for operators.
     pub admin: Http,
+    /// The address for other nodes.
+    pub peer: String,
     /// When it was started.
     pub started: Instant,
 }
@@ -55,7 +66,22 @@ impl Program {
     #[must_use]
     pub fn new(exe: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { exe: PathBuf::from(exe), folder, environment: Vec::new(), prelude: None }
+        let path = folder.path().to_path_buf();
+        Self { _temporary: Some(folder), ..Self::at(exe, path) }
+    }
+
+    /// The program `exe` in a folder that somebody else made and removes.
+    #[must_use]
+    pub fn at(exe: &str, folder: PathBuf) -> Self {
+        Self {
+            exe: PathBuf::from(exe),
+            folder,
+            _temporary: None,
+            environment: Vec::new(),
+            prelude: None,
+            wrapper: Vec::new(),
+            log: "stderr".to_owned(),
+        }
     }
 
     /// Sets an environment variable of its processes, for example a setting: `ABIDE_SECTION__KEY`.
@@ -81,23 +107,34 @@ impl Program {
         self.prelude = prelude.map(str::to_owned);
     }
 
+    /// As [`Program::set_prelude`], with a command that becomes the program: `ip netns exec n1`.
+    pub fn set_wrapper(&mut self, wrapper: Vec<String>) {
+        self.wrapper = wrapper;
+    }
+
+    /// Name of the file in its folder for what its further processes say.
+    pub fn set_log(&mut self, name: String) {
+        self.log = name;
+    }
+
     /// Where its data is.
     #[must_use]
     pub fn data(&self) -> PathBuf {
         let told = self.environment.iter().find(|(name, _)| name == "ABIDE_DATA");
-        told.map_or_else(|| self.folder.path().join("data"), |(_, path)| PathBuf::from(path))
+        told.map_or_else(|| self.folder.join("data"), |(_, path)| PathBuf::from(path))
     }
 
     /// Where its handlers write what they do.
     #[must_use]
     pub fn ledger(&self) -> PathBuf {
-        self.folder.path().join("ledger")
+        let told = self.environment.iter().find(|(name, _)| name == LEDGER);
+        told.map_or_else(|| self.folder.join("ledger"), |(_, path)| PathBuf::from(path))
     }
 
     /// A path in its folder.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.join(name)
     }
 
     /// Starts a process and waits until it says that it serves.
@@ -116,17 +153,23 @@ impl Program {
                 let _ = sender.send(line);
             }
         });
-        let mut surface = |name: &str| {
+        let mut next = || {
             let left = PATIENCE.saturating_sub(started.elapsed());
-            let line = receiver.recv_timeout(left).unwrap_or_else(|_| {
+            receiver.recv_timeout(left).unwrap_or_else(|_| {
                 let _ = child.kill();
-                panic!("no line about the {name}: {:?}\n{}", child.wait(), read(&stderr));
-            });
-            let url = line.strip_prefix(name).unwrap_or_else(|| panic!("`{line}` is not about the {name}"));
-            Http::new(url.trim().to_owned())
+                panic!("it does not say where it serves: {:?}\n{}", child.wait(), tail(&stderr));
+            })
         };
-        let (ingress, admin) = (surface("ingress"), surface("admin"));
-        Process { child, stderr, ingress, admin, started }
+        let mut surfaces = ["ingress", "admin", "peer"].map(|name| (name, None));
+        while surfaces.iter().any(|(_, address)| address.is_none()) {
+            let line = next();
+            let (name, address) = line.split_once(' ').unwrap_or((&line, ""));
+            if let Some(surface) = surfaces.iter_mut().find(|(known, _)| *known == name) {
+                surface.1 = Some(address.trim().to_owned());
+            }
+        }
+        let [ingress, admin, peer] = surfaces.map(|(_, address)| address.unwrap_or_default());
+        Process { child, stderr, ingress: Http::new(ingress), admin: Http::new(admin), peer, started }
     }
 
     /// Starts a process that is expected to end by itself.
@@ -141,20 +184,20 @@ impl Program {
     }
 
     fn spawn(&self) -> (Child, PathBuf) {
-        let stderr = self.folder.path().join("stderr");
-        let mut command = match &self.prelude {
-            None => Command::new(&self.exe),
-            Some(prelude) => {
-                let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("{prelude}; exec \"$0\"")]).arg(&self.exe);
-                shell
-            }
-        };
+        let stderr = self.folder.join(&self.log);
+        let mut words: Vec<OsString> = self.wrapper.iter().map(OsString::from).collect();
+        if let Some(prelude) = &self.prelude {
+            words.extend(["sh", "-c", &format!("{prelude}; exec \"$0\"")].map(OsString::from));
+        }
+        words.push(self.exe.clone().into());
+        let mut command = Command::new(&words[0]);
         command
-            .current_dir(self.folder.path())
+            .args(&words[1..])
+            .current_dir(&self.folder)
             .env("ABIDE_DATA", self.data())
             .env("ABIDE_INGRESS", "127.0.0.1:0")
             .env("ABIDE_ADMIN", "127.0.0.1:0")
+            .env("ABIDE_PEER", "127.0.0.1:0")
             .env(LEDGER, self.ledger())
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
@@ -177,7 +220,7 @@ impl Process {
     /// When it had ended before: then it did not survive until it was killed.
     pub fn kill(mut self) {
         if let Some(status) = self.child.try_wait().unwrap() {
-            panic!("ended before it was killed: {status}\n{}", read(&self.stderr));
+            panic!("ended before it was killed: {status}\n{}", tail(&self.stderr));
         }
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -188,8 +231,25 @@ impl Process {
     /// # Panics
     /// When the process is gone.
     pub fn terminate(&self) {
-        let sent = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        self.signal("TERM");
+    }
+
+    /// Sends a signal: `STOP`, `CONT`.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status().unwrap();
+        assert!(sent.success(), "signal {name} was not sent");
+    }
+
+    /// How it ended, when it has.
+    ///
+    /// # Panics
+    /// When the operating system does not know it.
+    pub fn has_ended(&mut self) -> Option<String> {
+        let status = self.child.try_wait().unwrap()?;
+        Some(format!("{status}\n{}", tail(&self.stderr)))
     }
 
     /// Waits for its end.
@@ -218,7 +278,7 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- what the process said ---\n{}", read(&self.stderr));
+            eprintln!("--- what the process said ---\n{}", tail(&self.stderr));
         }
     }
 }
@@ -241,6 +301,13 @@ fn wait(child: &mut Child) -> ExitStatus {
         }
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// The last of what it said: enough to see why something went wrong.
+fn tail(path: &Path) -> String {
+    let text = read(path);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }
 
 fn read(path: &Path) -> String {

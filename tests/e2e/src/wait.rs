@@ -11,13 +11,26 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// # Panics
 /// When that takes longer than [`PATIENCE`]; the message has `what` and the last answer.
-pub async fn until<T, E: Debug, F: Future<Output = Result<T, E>>>(what: &str, mut probe: impl FnMut() -> F) -> T {
+pub async fn until<T, E: Debug, F: Future<Output = Result<T, E>>>(what: &str, probe: impl FnMut() -> F) -> T {
+    within(PATIENCE, Duration::from_millis(2), what, probe).await
+}
+
+/// As [`until`], with an end and a rhythm of its own.
+///
+/// # Panics
+/// When it takes longer than `patience`.
+pub async fn within<T, E: Debug, F: Future<Output = Result<T, E>>>(
+    patience: Duration,
+    rhythm: Duration,
+    what: &str,
+    mut probe: impl FnMut() -> F,
+) -> T {
     let begun = Instant::now();
     loop {
         match probe().await {
             Ok(value) => return value,
-            Err(last) => assert!(begun.elapsed() < PATIENCE, "waited too long until {what}; last: {last:?}"),
+            Err(last) => assert!(begun.elapsed() < patience, "waited too long until {what}; last: {last:?}"),
         }
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(rhythm).await;
     }
 }

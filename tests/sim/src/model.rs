@@ -273,7 +273,7 @@ impl Part {
             Some(Body::OutboxAck(ack)) => self.outbox.retain(|(to, seq), _| *to != ack.by || *seq > ack.up_to),
             Some(Body::Letter(order)) => self.letter_order(&order),
             Some(Body::Schedule(order)) => return self.schedule_order(order),
-            None => {}
+            Some(Body::Meta(_)) | None => {}
         }
         Ok(())
     }

@@ -64,19 +64,22 @@ fn the_code_map_is_the_dependency_graph() {
 #[test]
 fn every_error_code_has_its_line() {
     let text = read("ops/runbooks/errors.md");
-    let documented: BTreeSet<String> = ["## Requests", "## Storage", "## Data directory"]
-        .into_iter()
-        .flat_map(|heading| table(&text, heading))
-        .map(|row| row[0].clone())
-        .collect();
+    let headings = ["## Requests", "## Storage", "## Data directory", "## Peers", "## Snapshots"];
+    let documented: BTreeSet<String> =
+        headings.into_iter().flat_map(|heading| table(&text, heading)).map(|row| row[0].clone()).collect();
     let mut codes: BTreeSet<String> = abide_model::error::CODES.iter().map(|(code, _)| code.to_string()).collect();
-    for file in ["cluster/storage/src/error.rs", "cluster/storage/src/data_dir.rs"] {
-        for part in read(file).split('"').filter(|part| part.len() == 5) {
-            if (part.starts_with("ST") || part.starts_with("DD")) && part[2..].bytes().all(|byte| byte.is_ascii_digit())
-            {
-                codes.insert(part.to_owned());
-            }
-        }
+    let files = [
+        "cluster/storage/src/error.rs",
+        "cluster/storage/src/data_dir.rs",
+        "cluster/peer/src/error.rs",
+        "cluster/snapshot/src/error.rs",
+    ];
+    let is_code = |part: &str| {
+        let prefixes = ["ST", "DD", "PE", "SN"];
+        part.len() == 5 && prefixes.contains(&&part[..2]) && part[2..].bytes().all(|byte| byte.is_ascii_digit())
+    };
+    for file in files {
+        codes.extend(read(file).split('"').filter(|part| is_code(part)).map(str::to_owned));
     }
     assert_eq!(documented, codes, "left: ops/runbooks/errors.md, right: the code");
 }
@@ -88,7 +91,7 @@ fn the_pure_crates_share_their_bans() {
     for word in ["HashMap", "HashSet", "Instant", "SystemTime", "thread::spawn"] {
         assert!(machine.contains(word), "actors/machine/clippy.toml does not ban {word}");
     }
-    for pure in ["actors/model", "actors/schedule", "cluster/partition"] {
+    for pure in ["actors/model", "actors/schedule", "cluster/partition", "cluster/placement"] {
         assert_eq!(read(&format!("{pure}/clippy.toml")), machine, "{pure}/clippy.toml");
     }
 }

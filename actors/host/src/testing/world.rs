@@ -564,12 +564,13 @@ fn key_of(event: &HostEvent) -> PartitionKey {
         HostEvent::Activated { object, .. }
         | HostEvent::Enqueued { object, .. }
         | HostEvent::Rejected { object, .. }
+        | HostEvent::NotLeading { object }
         | HostEvent::StateChanged { object } => PartitionKey::of(&object.key),
         HostEvent::Start(start) => start.work.id.partition_key,
         HostEvent::Notify { invocation, .. }
         | HostEvent::Appended { invocation, .. }
         | HostEvent::Abort { invocation, .. } => invocation.partition_key,
-        HostEvent::Again(call) => call.invoke.id().expect("well-formed").partition_key,
-        HostEvent::Drain => unreachable!("tests deliver it themselves"),
+        HostEvent::Again(call) | HostEvent::Read { call, .. } => call.invoke.id().expect("well-formed").partition_key,
+        HostEvent::Drain | HostEvent::Lost { .. } => unreachable!("tests deliver it themselves"),
     }
 }

@@ -19,6 +19,21 @@ pub(crate) fn conflict(text: impl Into<String>) -> Answer {
     refused(409, error::CONFLICT, text.into())
 }
 
+/// 404: there is no such node or partition.
+pub(crate) fn not_found(text: impl Into<String>) -> Answer {
+    refused(404, error::NOT_FOUND, text.into())
+}
+
+/// 409: the build of a node lacks features that are in force.
+pub(crate) fn build_too_old(text: impl Into<String>) -> Answer {
+    refused(409, error::BUILD_TOO_OLD, text.into())
+}
+
+/// 410: the node was removed for ever.
+pub(crate) fn node_removed(text: impl Into<String>) -> Answer {
+    refused(410, error::NODE_REMOVED, text.into())
+}
+
 /// 410: the journal is not kept any more.
 pub(crate) fn journal_gone(text: impl Into<String>) -> Answer {
     refused(410, error::JOURNAL_GONE, text.into())

@@ -14,7 +14,10 @@ use abide_model::table::{
 use super::Rows;
 use crate::rule::mailbox;
 
+mod cluster;
+
 pub(super) fn structure(rows: &Rows) {
+    cluster::structure(rows);
     let invocations: BTreeMap<_, _> = rows.all::<Invocations>().into_iter().collect();
 
     // Journals: from 0 without a gap, and of nothing else.

@@ -3,9 +3,9 @@
 
 use abide_model::command::{
     Append, Attach, AttemptFailed, Body, Control, Deliver, FieldChange, FireTimers, FlowMessage, Form, Invoke,
-    LeaderStart, LetterOrder, Next, OutboxAck, Outcome, Parcel, ParcelBody, Response, ScheduleAction,
-    ScheduleDefinition, ScheduleFire, ScheduleNext, ScheduleOrder, Signal, Sink, StateEdit, StateVersion, Target, Turn,
-    Verb,
+    LeaderStart, LetterOrder, MetaAction, MetaOrder, Next, OutboxAck, Outcome, Parcel, ParcelBody, RaiseFeatures,
+    Response, ScheduleAction, ScheduleDefinition, ScheduleFire, ScheduleNext, ScheduleOrder, Signal, Sink, StateEdit,
+    StateVersion, Target, Turn, Verb,
 };
 use abide_model::id::{AwakeableId, InvocationId, PartitionId, PartitionKey, ScheduleId};
 use abide_model::protocol::{
@@ -142,6 +142,7 @@ fn body() -> impl Strategy<Value = Body> {
         8 => controls().prop_map(Body::Control),
         2 => letter_orders().prop_map(Body::Letter),
         5 => schedule_orders().prop_map(Body::Schedule),
+        1 => (0..3u32).prop_map(|level| Body::Meta(MetaOrder::new(MetaAction::RaiseFeatures(RaiseFeatures { level })))),
         4 => Just(Body::FireTimers(FireTimers {})),
         3 => deliver,
         1 => (0..3u32, prop_oneof![0..4u64, Just(u64::MAX)])

@@ -23,7 +23,9 @@ fn answers(effects: &[Effect], number: u64) -> usize {
 /// Whether somebody waits for an answer to this command.
 fn is_request(body: &Body) -> bool {
     match body {
-        Body::Invoke(_) | Body::Signal(_) | Body::Control(_) | Body::Letter(_) | Body::Schedule(_) => true,
+        Body::Invoke(_) | Body::Signal(_) | Body::Control(_) | Body::Letter(_) | Body::Schedule(_) | Body::Meta(_) => {
+            true
+        }
         Body::Turn(turn) => turn.accept.is_some(),
         Body::AttemptFailed(failed) => failed.accept.is_some(),
         Body::LeaderStart(_) | Body::Append(_) | Body::FireTimers(_) | Body::Deliver(_) | Body::OutboxAck(_) => false,

@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::command::{Access, Form, Holder, Next, Priority, ScheduleDefinition, Sink, StateVersion, Target};
-use crate::id::PartitionKey;
+use crate::command::{Access, Form, Holder, Next, NodeInfo, Priority, ScheduleDefinition, Sink, StateVersion, Target};
+use crate::id::{NodeId, PartitionKey, ReplicaId};
 use crate::protocol::{Failure, Header, PromiseResult, Value};
 
 fn id(n: u64) -> InvocationId {
@@ -290,6 +290,50 @@ fn golden_lanes() {
     }
     assert!(Lanes::decode_key(&[0x12, b'A', 0, 0, b'k', 0, 0, 3, 0, 0, 0, 0, 0, 0, 1, 2]).is_err());
     assert_eq!(Lanes::encode_value(&MailboxRow { invocation: Bytes::from_static(&[9]) }).as_ref(), [1, 0x0a, 1, 9]);
+}
+
+/// The tables of the cluster: these bytes must never change.
+#[test]
+fn golden_cluster() {
+    assert_eq!(Cluster::encode_key(&()).as_ref(), [0x13]);
+    assert_eq!(Nodes::encode_key(&NodeId(258)).as_ref(), [0x14, 0, 0, 1, 2]);
+    assert_eq!(Placements::encode_key(&PartitionId::META).as_ref(), [0x15, 0, 0, 3, 0xFF]);
+    assert_eq!(Settings::encode_key(&"n".into()).as_ref(), [0x16, b'n', 0, 0]);
+    assert_eq!(Nodes::decode_key(&[0x14, 0, 0, 1, 2]).unwrap(), NodeId(258));
+    assert_eq!(Placements::decode_key(&[0x15, 0, 0, 3, 0xFF]).unwrap(), PartitionId::META);
+
+    let cluster = ClusterRow { cluster_id: "c".into(), partitions: 8, last_node: 3, features: 2, created_at: 9 };
+    assert_eq!(Cluster::encode_value(&cluster).as_ref(), [1, 0x0a, 1, b'c', 16, 8, 24, 3, 32, 2, 40, 9]);
+    let info = NodeInfo { store_uuid: "u".into(), features: 2, ..NodeInfo::default() };
+    let node = NodeRow { info: Some(info), state: NodeState::Removed as i32, joined_at: 9 };
+    assert_eq!(Nodes::encode_value(&node).as_ref(), [1, 0x0a, 5, 0x0a, 1, b'u', 56, 2, 16, 2, 24, 9]);
+    let placement = PlacementRow {
+        replicas: vec![1, (1 << 32) | 2],
+        incarnations: vec![Incarnation { node: 2, last: 1 }],
+        pinned: 2,
+        version: 3,
+    };
+    assert_eq!(
+        Placements::encode_value(&placement).as_ref(),
+        [1, 0x0a, 6, 1, 0x82, 0x80, 0x80, 0x80, 0x10, 0x12, 4, 8, 2, 16, 1, 24, 2, 32, 3]
+    );
+    let setting = SettingRow { value: "v".into(), changed_at: 9 };
+    assert_eq!(Settings::encode_value(&setting).as_ref(), [1, 0x0a, 1, b'v', 16, 9]);
+    let states = [NodeState::Active, NodeState::Draining, NodeState::Removed].map(|state| state as i32);
+    assert_eq!(states, [0, 1, 2]);
+}
+
+#[test]
+fn replicas_of_a_placement_have_numbers() {
+    let row = PlacementRow {
+        replicas: vec![1, (1 << 32) | 2],
+        incarnations: vec![Incarnation { node: 2, last: 1 }, Incarnation { node: 3, last: u32::MAX }],
+        ..PlacementRow::default()
+    };
+    let second = ReplicaId { node: NodeId(2), incarnation: 1 };
+    assert_eq!((row.on(NodeId(2)), row.on(NodeId(3))), (Some(second), None));
+    assert_eq!(row.next_on(NodeId(2)), Some(ReplicaId { incarnation: 2, ..second }));
+    assert_eq!((row.next_on(NodeId(3)), row.next_on(NodeId(4))), (None, Some(ReplicaId::first(NodeId(4)))));
 }
 
 #[test]

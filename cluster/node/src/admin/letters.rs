@@ -107,7 +107,7 @@ async fn again<E: Backend>(office: &Arc<Office<E>>, at: &LetterAddress) -> Resul
 fn settled(at: &LetterAddress, answer: Verdict) -> Result<Option<InvocationId>, AdminError> {
     match answer {
         Verdict::Created(id) => Ok(Some(id)),
-        Verdict::Done | Verdict::Appended => Ok(None),
+        Verdict::Done | Verdict::Appended | Verdict::Node(_) => Ok(None),
         Verdict::NotFound | Verdict::AlreadyCompleted => Err(unknown(at)),
         Verdict::Refused(failure) => Err(AdminError::refused(&failure)),
     }

@@ -102,7 +102,7 @@ pub(super) async fn end<E: Backend>(
         }
     };
     match office.engine.control(id, order).await? {
-        Verdict::Done | Verdict::Appended | Verdict::Created(_) | Verdict::AlreadyCompleted => {
+        Verdict::Done | Verdict::Appended | Verdict::Created(_) | Verdict::Node(_) | Verdict::AlreadyCompleted => {
             Ok(StatusCode::ACCEPTED.into_response())
         }
         Verdict::NotFound => Err(AdminError::unknown_invocation(id)),
@@ -127,7 +127,7 @@ pub(super) async fn carry_out<E: Backend>(
     order: Order,
 ) -> Result<Carried, AdminError> {
     match office.engine.control(id, order).await? {
-        Verdict::Done => Ok(Carried::Out),
+        Verdict::Done | Verdict::Node(_) => Ok(Carried::Out),
         Verdict::Appended => Ok(Carried::Later),
         Verdict::Created(new) => Ok(Carried::As(new)),
         Verdict::NotFound => Err(AdminError::unknown_invocation(id)),

@@ -16,8 +16,14 @@ use super::{Config, Parsed};
 const PREFIX: &str = "ABIDE_";
 
 /// Settings that have a short name, which is `ABIDE_<NAME>` and `--<name>`.
-const SHORT: [(&str, &str); 4] =
-    [("data", "data"), ("ingress", "ingress.addr"), ("admin", "admin.addr"), ("partitions", "partitions")];
+const SHORT: [(&str, &str); 6] = [
+    ("data", "data"),
+    ("ingress", "ingress.addr"),
+    ("admin", "admin.addr"),
+    ("peer", "peer.addr"),
+    ("join", "cluster.join"),
+    ("partitions", "partitions"),
+];
 
 pub(super) fn parse(
     args: impl Iterator<Item = OsString>,

@@ -5,7 +5,7 @@ use super::source::known;
 /// Every setting with its explanation, in the order of the file.
 pub(super) const DOCS: &[(&str, &str)] = &[
     ("data", "Folder of the node's databases; created when absent."),
-    ("partitions", "Number of partitions of a new data folder, 1 to 1024; fixed once the folder exists."),
+    ("partitions", "Number of partitions of a new data folder, 1 to 1023; fixed once the folder exists."),
     ("ingress.addr", "Address to listen on for requests, HTTP/1.1 and h2c."),
     ("ingress.connections_max", "Most open connections; further ones are answered 429 and closed."),
     ("ingress.body_bytes_max", "Largest request body, at most 8 MiB; larger ones are answered 413."),
@@ -18,6 +18,31 @@ pub(super) const DOCS: &[(&str, &str)] = &[
     (
         "admin.hosts",
         "Host names, without port, by which the admin API may be addressed beside loopback names and admin.addr.",
+    ),
+    ("peer.addr", "Address to listen on for other nodes."),
+    ("peer.advertise", "The address by which other nodes reach this one, host:port; peer.addr when empty."),
+    (
+        "peer.tls",
+        "Whether connections between nodes are encrypted and their ends proven: off, allow (a step on the way), require.",
+    ),
+    ("peer.certs", "Folder of the certificates ca.pem, node.pem and node-key.pem; not read with tls = \"off\"."),
+    (
+        "peer.allow_plain_remote",
+        "Whether peer.addr may be reachable from other machines although connections without certificates are taken.",
+    ),
+    (
+        "cluster.join",
+        "Peer addresses of nodes whose cluster a new data folder joins; without any it founds a cluster of its own.",
+    ),
+    ("cluster.zone", "What fails together with other nodes of the same zone; replicas are spread over zones."),
+    (
+        "cluster.replication_factor",
+        "Replicas of a partition in a cluster that this node founds; later `abide cluster config set` changes it.",
+    ),
+    (
+        "snapshot.to",
+        "Where the state of partitions is saved: s3://bucket/prefix?region=...&endpoint=..., or a folder; nowhere when \
+         empty.",
     ),
     ("limits.outstanding", "Most requests that wait for their result or acceptance; further ones are answered 429."),
     ("limits.flows", "Most flows with a running attempt; further ones wait in the log."),

@@ -1,16 +1,19 @@
 //! What needs no record of its own but depends on records before it: results of reads, and loadings of objects.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use abide_host::DirectCall;
 use abide_model::command::Outcome;
 use abide_model::id::{ActivationId, ObjectId, PartitionId};
 
+use super::Query;
+
 /// Void activations and disturbed objects that are remembered; older ones have no results under way any more.
 const VOID_MAX: usize = 65_536;
 
+#[derive(Default)]
 pub(super) struct Answers {
-    held: Vec<VecDeque<Held>>,
+    held: BTreeMap<PartitionId, VecDeque<Held>>,
     void: BTreeSet<ActivationId>,
     /// Objects of which an invocation was ended from outside: their activations up to this one may have run it already,
     /// and gone on from a result that does not count.
@@ -22,6 +25,8 @@ pub(super) struct Answers {
 pub(super) struct Held {
     /// What has to be applied before.
     pub(super) ticket: u64,
+    /// The round that has to be confirmed before.
+    pub(super) round: u64,
     pub(super) what: What,
 }
 
@@ -30,20 +35,13 @@ pub(super) enum What {
     Answer { activation: ActivationId, outcome: Outcome, call: Box<DirectCall> },
     /// An object to be loaded: before that, its state would miss what its last activation has under way.
     Activate(ObjectId),
+    /// A question to the tables.
+    Query(Box<Query>),
 }
 
 impl Answers {
-    pub(super) fn new(partitions: u32) -> Self {
-        Self {
-            held: (0..partitions).map(|_| VecDeque::new()).collect(),
-            void: BTreeSet::new(),
-            disturbed: HashMap::new(),
-            disturbed_order: VecDeque::new(),
-        }
-    }
-
     pub(super) fn hold(&mut self, partition: PartitionId, held: Held) {
-        self.held[partition.0 as usize].push_back(held);
+        self.held.entry(partition).or_default().push_back(held);
     }
 
     /// Everything the activation made is void.
@@ -72,9 +70,19 @@ impl Answers {
             || object.and_then(|object| self.disturbed.get(object)).is_some_and(|last| activation <= *last)
     }
 
-    /// The next one of a partition whose records are applied up to `ticket`.
-    pub(super) fn take(&mut self, index: usize, ticket: u64) -> Option<Held> {
-        self.held[index].pop_front_if(|held| held.ticket <= ticket)
+    /// The next one of a partition whose records are applied up to `ticket`, and whose round is confirmed.
+    pub(super) fn take(
+        &mut self,
+        partition: PartitionId,
+        ticket: u64,
+        confirmed: impl Fn(u64) -> bool,
+    ) -> Option<Held> {
+        self.held.get_mut(&partition)?.pop_front_if(|held| held.ticket <= ticket && confirmed(held.round))
+    }
+
+    /// Everything that waits in a partition that was lost.
+    pub(super) fn lose(&mut self, partition: PartitionId) -> VecDeque<Held> {
+        self.held.remove(&partition).unwrap_or_default()
     }
 }
 
@@ -85,7 +93,7 @@ mod tests {
     #[test]
     fn a_disturbed_object_voids_its_activations_so_far() {
         let object = |key: &str| ObjectId { service: "Account".into(), key: key.into() };
-        let mut answers = Answers::new(1);
+        let mut answers = Answers::default();
         answers.disturb(object("a"), ActivationId(5));
         assert!(answers.is_void(ActivationId(5), Some(&object("a"))));
         assert!(!answers.is_void(ActivationId(6), Some(&object("a"))));

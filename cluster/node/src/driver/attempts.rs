@@ -105,6 +105,16 @@ impl Attempts {
         }
     }
 
+    /// What runs or waits of some invocations runs here no longer; returns those that may start in the places they had.
+    pub(super) fn lose(&mut self, of: impl Fn(InvocationId) -> bool) -> Vec<InvocationId> {
+        for places in &mut self.bounds {
+            places.queue.retain(|(id, _)| !of(*id));
+        }
+        self.waiting.retain(|id| !of(*id));
+        let lost: Vec<InvocationId> = self.running.keys().copied().filter(|id| of(*id)).collect();
+        lost.into_iter().flat_map(|id| self.over(id)).collect()
+    }
+
     /// The attempt is over; returns those that may start in the places it had.
     pub(super) fn over(&mut self, id: InvocationId) -> Vec<InvocationId> {
         let Some(freed) = self.running.remove(&id) else { return Vec::new() };
@@ -162,6 +172,15 @@ mod tests {
         assert_eq!(attempts.over(id(1)), [id(2)]);
         assert_eq!(attempts.over(id(2)), []);
         assert!(attempts.start(id(3), None));
+    }
+
+    #[test]
+    fn a_lost_partition_frees_its_places() {
+        let mut attempts = attempts(2, &[], &[]);
+        assert!(attempts.start(id(1), None) && attempts.start(id(2), None));
+        assert!(!attempts.start(id(3), None) && !attempts.start(id(4), None));
+        assert_eq!(attempts.lose(|lost| lost == id(1) || lost == id(3)), [id(4)]);
+        assert_eq!(attempts.over(id(2)), []);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Checkpoints: a thread writes what the overlays froze, syncs it, and only then the log may be cut (rule P6).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,9 +12,6 @@ use crossbeam_channel::{Receiver, Sender};
 use tokio::time::Instant;
 
 use super::{Driver, Fatal, Slot};
-
-/// Log entries that stay behind a checkpoint: none. With one voter nobody needs them.
-const KEEP_ENTRIES: u64 = 0;
 
 /// Writes checkpoints to the state store, each atomically, and syncs them together.
 type WriteOut = Arc<dyn Fn(&[&Checkpoint]) -> Result<(), StorageError> + Send + Sync>;
@@ -49,6 +47,8 @@ enum Way {
 
 struct Job {
     partition: PartitionId,
+    /// Of the rows.
+    generation: u8,
     through: u64,
     checkpoint: Checkpoint,
 }
@@ -56,6 +56,7 @@ struct Job {
 /// A checkpoint that was written, or was not.
 pub(super) struct Done {
     partition: PartitionId,
+    generation: u8,
     through: u64,
     elapsed: Duration,
     result: Result<(), StorageError>,
@@ -102,7 +103,7 @@ impl Checkpoints {
     }
 
     /// Ends the thread and writes what every partition has left.
-    pub(super) fn finish<S: StateStore>(&mut self, slots: &mut [Slot<S>]) -> Result<(), Fatal> {
+    pub(super) fn finish<S: StateStore>(&mut self, slots: &mut BTreeMap<PartitionId, Slot<S>>) -> Result<(), Fatal> {
         if let Way::Thread { jobs, thread } = std::mem::replace(&mut self.way, Way::Finished) {
             drop(jobs);
             thread.join().map_err(|_| Fatal::CheckpointThread)?;
@@ -111,13 +112,13 @@ impl Checkpoints {
             done.result?;
         }
         let mut rest = Vec::new();
-        for slot in &mut *slots {
+        for slot in slots.values_mut() {
             // The thread has written what was frozen, or its report says why not.
             slot.partition.end_checkpoint();
             rest.extend(slot.partition.begin_checkpoint().map(|(checkpoint, _)| checkpoint));
         }
         (self.write)(&rest.iter().collect::<Vec<_>>())?;
-        for slot in slots {
+        for slot in slots.values_mut() {
             slot.partition.end_checkpoint();
         }
         Ok(())
@@ -140,30 +141,32 @@ fn work(jobs: Vec<Job>, report: &Sender<Done>, write: &WriteOut) -> Option<bool>
     let started = Instant::now();
     let mut result = write(&jobs.iter().map(|job| &job.checkpoint).collect::<Vec<_>>());
     let durable = result.is_ok();
-    for Job { partition, through, .. } in jobs {
+    for Job { partition, generation, through, .. } in jobs {
         // An error is reported once; it ends the driver.
         let result = std::mem::replace(&mut result, Ok(()));
-        report.send(Done { partition, through, elapsed: started.elapsed(), result }).ok()?;
+        report.send(Done { partition, generation, through, elapsed: started.elapsed(), result }).ok()?;
     }
     Some(durable)
 }
 
 impl<L: LogStore, S: StateStore> Driver<L, S> {
-    /// Begins the checkpoints that are due by size or age.
+    /// Begins the checkpoints that are due by size or age, or because an export is wanted.
     pub(super) fn begin_checkpoints(&mut self) -> Result<(), Fatal> {
-        let total: usize = self.partitions.iter().map(|slot| slot.partition.view().active_bytes()).sum();
+        let total: usize = self.slots.values().map(|slot| slot.partition.view().active_bytes()).sum();
         let by_size = total > self.settings.overlay_bytes;
         let now = Instant::now();
-        for index in 0..self.partitions.len() {
-            let slot = &mut self.partitions[index];
+        for id in self.hosted() {
+            let Some(slot) = self.slots.get_mut(&id) else { continue };
             let by_age = now.duration_since(slot.last_checkpoint) > self.settings.checkpoint_interval;
-            if !(by_size || by_age) || slot.partition.view().is_frozen() {
+            if !(by_size || by_age || slot.exports.is_wanted()) || slot.partition.view().is_frozen() {
                 continue;
             }
             slot.last_checkpoint = now;
-            if let Some((checkpoint, through)) = slot.partition.begin_checkpoint() {
-                let partition = self.partition_id(index);
-                self.checkpoints.submit(Job { partition, through, checkpoint })?;
+            let begun = slot.partition.begin_checkpoint();
+            let generation = slot.partition.generation();
+            self.take_export(id)?;
+            if let Some((checkpoint, through)) = begun {
+                self.checkpoints.submit(Job { partition: id, generation, through, checkpoint })?;
             }
         }
         Ok(())
@@ -171,14 +174,16 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
 
     /// A checkpoint is durable: its memory is free, and the log behind it can go.
     pub(super) fn checkpointed(&mut self, done: Done) -> Result<(), Fatal> {
-        let Done { partition, through, elapsed, result } = done;
+        let Done { partition, generation, through, elapsed, result } = done;
         result?;
         self.metrics.checkpointed(elapsed);
-        let index = partition.0 as usize;
-        let slot = &mut self.partitions[index];
+        // A snapshot may have taken the place of what was written, or the replica may be gone.
+        let slot = self.slots.get_mut(&partition).filter(|slot| slot.partition.generation() == generation);
+        let Some(slot) = slot else { return Ok(()) };
         slot.partition.end_checkpoint();
+        slot.durable = slot.durable.max(through);
         let trimmed = slot.partition.log_start();
-        self.metrics.trimmed(through.saturating_sub(KEEP_ENTRIES).saturating_sub(trimmed));
-        self.handle(index, Input::Trim { through: through.saturating_sub(KEEP_ENTRIES) })
+        self.metrics.trimmed(through.saturating_sub(trimmed));
+        self.handle(partition, Input::Trim { through })
     }
 }

@@ -1,17 +1,18 @@
 //! Carries out orders, queries and effects.
 
 use abide_host::{Completion, DirectCall, HostEvent, Order, Refusal, Responder};
-use abide_model::command::{Body, Command, Outcome, OutcomeKind, Target};
+use abide_model::command::{Body, Command, Invoke, Outcome, OutcomeKind, Target};
 use abide_model::effect::Effect;
 use abide_model::id::{ActivationId, InvocationId, Millis, ObjectId, PartitionId, PartitionKey};
 use abide_model::table::{Completions, Invocations, Table as _};
 use abide_model::view::{RawView, ReadError, View};
-use abide_partition::PartitionError;
+use abide_partition::{PartitionError, Recent};
 use abide_storage::{LogStore, StateStore};
 
 use super::answer::{Held, What};
 use super::event::Query;
 use super::{Driver, Fatal, load};
+use crate::engine::Freshness;
 
 /// Attempts whose journals are read in one turn, so that a restart with many flows answers others in between.
 const STARTS_PER_TURN_MAX: usize = 256;
@@ -19,65 +20,160 @@ const STARTS_PER_TURN_MAX: usize = 256;
 const ACTIVATION_COUNTER_BITS: u32 = 40;
 
 impl<L: LogStore, S: StateStore> Driver<L, S> {
-    /// An order of a handler thread.
+    /// An order of a handler thread. One for a partition that this node does not lead comes from an activation that has
+    /// not heard of it yet.
     pub(super) fn order(&mut self, order: Order) -> Result<(), Fatal> {
         match order {
             Order::Propose { partition, body, waiter } => {
-                let request = waiter.map_or(0, |waiter| self.waiters.call(waiter.id, waiter.responder));
+                if !self.leads(partition) {
+                    if let Some(waiter) = waiter {
+                        let _ = waiter.responder.send(Err(Refusal::NotLeader));
+                    }
+                    return Ok(());
+                }
+                let request = waiter.map_or(0, |waiter| self.waiters.call(partition, waiter.id, waiter.responder));
                 self.propose(partition, Command { request, body: Some(body) })
             }
             Order::Answer { partition, activation, outcome, call } => {
-                self.hold(partition, What::Answer { activation, outcome, call: Box::new(call) });
+                if self.leads(partition) {
+                    self.hold(partition, What::Answer { activation, outcome, call: Box::new(call) });
+                } else {
+                    let _ = call.responder.send(Err(Refusal::NotLeader));
+                }
                 Ok(())
             }
             Order::Activate { partition, object } => {
-                self.hold(partition, What::Activate(object));
+                if self.leads(partition) {
+                    let ticket = self.slots[&partition].partition.ticket();
+                    // What is done with the state goes through the log, or waits for a round of its own.
+                    self.answers.hold(partition, Held { ticket, round: 0, what: What::Activate(object) });
+                } else {
+                    self.not_leading(object);
+                }
                 Ok(())
             }
         }
+    }
+
+    /// Tells an object that its partition is led elsewhere.
+    pub(super) fn not_leading(&mut self, object: ObjectId) {
+        let shard = self.host.shard_of(PartitionKey::of(&object.key));
+        self.outbox[shard].push(HostEvent::NotLeading { object });
     }
 
     fn hold(&mut self, partition: PartitionId, what: What) {
-        let ticket = self.partitions[partition.0 as usize].partition.ticket();
-        self.answers.hold(partition, Held { ticket, what });
+        let round = self.round(partition);
+        let ticket = self.slots.get(&partition).map_or(0, |slot| slot.partition.ticket());
+        self.answers.hold(partition, Held { ticket, round, what });
     }
 
-    /// A query of the ingress, the admin API or a client.
+    /// A query of the ingress, the admin API, a client or another node.
     pub(super) fn query(&mut self, query: Query) -> Result<(), Fatal> {
+        let partition = query.partition();
+        // A follower's tables are good for looking, everything else is the leader's.
+        let refused = match &query {
+            Query::Look { .. } | Query::Read { .. } => self.slots.get(&partition).is_none_or(|slot| slot.condemned),
+            _ => !self.leads(partition),
+        };
+        if refused {
+            query.refuse(Refusal::NotLeader);
+            return Ok(());
+        }
         match query {
             Query::Call { partition, invoke, responder } => {
                 let Some(id) = invoke.id() else { return Ok(()) };
-                let request = self.waiters.call(id, responder);
+                let request = self.waiters.call(partition, id, responder);
                 self.propose(partition, Command { request, body: Some(Body::Invoke(invoke)) })
             }
+            Query::Again { partition, invoke, since, responder } => self.again(partition, invoke, since, responder),
             Query::Send { partition, invoke, responder } => {
-                let request = self.waiters.send(responder);
+                let request = self.waiters.send(partition, responder);
                 self.propose(partition, Command { request, body: Some(Body::Invoke(invoke)) })
             }
             Query::Control { partition, body, responder } => {
-                let request = self.waiters.control(responder);
+                let request = self.waiters.control(partition, responder);
                 self.propose(partition, Command { request, body: Some(body) })
             }
-            Query::Attach { partition, id, responder } => self.attach(partition, id, responder),
-            Query::Output { partition, id, responder } => {
-                let found = self.stored(partition, id)?;
-                let known = found.is_some() || self.is_active(partition, id)?;
-                let _ = responder.send(if known { Ok(found) } else { Err(Refusal::NotFound) });
-                Ok(())
+            Query::Read { freshness, .. } if self.is_fresh(partition, freshness) => {
+                self.carry_out_held(partition, What::Query(Box::new(query)))
             }
-            Query::Look { partition, look } => {
-                let looked = look(self.view(partition));
-                self.read(partition, looked)
-            }
-            Query::Schedules { after, limit, responder } => {
-                let _ = responder.send(self.list_schedules(after, limit)?);
-                Ok(())
-            }
-            Query::Schedule { id, responder } => {
-                let _ = responder.send(self.schedule(id)?);
+            Query::Attach { .. } | Query::Output { .. } | Query::Look { .. } | Query::Read { .. } => {
+                let round = self.round(partition);
+                let what = What::Query(Box::new(query));
+                if round == 0 {
+                    return self.carry_out_held(partition, what);
+                }
+                self.answers.hold(partition, Held { ticket: 0, round, what });
                 Ok(())
             }
         }
+    }
+
+    /// A request that may have been executed under an earlier leader. This one's tables and memory have everything that
+    /// an earlier one committed.
+    fn again(&mut self, partition: PartitionId, invoke: Invoke, since: u64, responder: Responder) -> Result<(), Fatal> {
+        let Some(id) = invoke.id() else { return Ok(()) };
+        let known = self.is_active(partition, id)? || self.stored(partition, id)?.is_some();
+        // The machine knows those: it attaches, or answers from the record.
+        let recent = if known { Recent::NotDone } else { self.slots[&partition].partition.recent(id, since) };
+        match recent {
+            Recent::Done(outcome) => {
+                let completion = Completion { invocation: id, outcome: *outcome, expires_at: None };
+                let _ = responder.send(Ok(completion));
+                Ok(())
+            }
+            Recent::Unknown => {
+                let _ = responder.send(Err(Refusal::OutcomeUnknown));
+                Ok(())
+            }
+            Recent::NotDone => {
+                let request = self.waiters.call(partition, id, responder);
+                self.propose(partition, Command { request, body: Some(Body::Invoke(invoke)) })
+            }
+        }
+    }
+
+    /// Whether the replica of this node is known to be new enough without asking. What its leader said of itself tells how
+    /// far everything acknowledged then reaches.
+    fn is_fresh(&self, partition: PartitionId, freshness: Freshness) -> bool {
+        match freshness {
+            Freshness::Stale => true,
+            Freshness::Linear => false,
+            Freshness::Bounded(bound) => {
+                let applied = self.slots.get(&partition).map_or(0, |slot| slot.partition.applied_index());
+                let told = self.cluster.statuses();
+                let leads = |told: &crate::cluster::Told| {
+                    let mut replicas = told.status.replicas.iter();
+                    replicas.any(|of| of.partition == partition.0 && of.leads && of.committed <= applied)
+                };
+                told.values().any(|told| told.at.elapsed() <= bound && leads(told))
+            }
+        }
+    }
+
+    /// Has a shared turn run on the applied state.
+    fn read_here(&mut self, partition: PartitionId, invoke: Invoke, responder: Responder) -> Result<(), Fatal> {
+        let Some(object) = invoke.target.as_ref().and_then(Target::object) else {
+            let _ = responder.send(Err(Refusal::NotLeader));
+            return Ok(());
+        };
+        let fields = self.read(partition, load::fields(self.view(partition), &object))?;
+        let shard = self.host.shard_of(PartitionKey::of(&object.key));
+        let call = Box::new(DirectCall { partition, invoke, responder });
+        self.outbox[shard].push(HostEvent::Read { call, fields });
+        Ok(())
+    }
+
+    fn output(
+        &mut self,
+        partition: PartitionId,
+        id: InvocationId,
+        responder: tokio::sync::oneshot::Sender<Result<Option<Completion>, Refusal>>,
+    ) -> Result<(), Fatal> {
+        let found = self.stored(partition, id)?;
+        let known = found.is_some() || self.is_active(partition, id)?;
+        let _ = responder.send(if known { Ok(found) } else { Err(Refusal::NotFound) });
+        Ok(())
     }
 
     fn attach(&mut self, partition: PartitionId, id: InvocationId, responder: Responder) -> Result<(), Fatal> {
@@ -105,8 +201,9 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         Ok(self.read(partition, row)?.is_some())
     }
 
+    /// The tables of a partition of which this node has a replica.
     pub(super) fn view(&self, partition: PartitionId) -> &abide_storage::Overlay<S> {
-        self.partitions[partition.0 as usize].partition.view()
+        self.slots[&partition].partition.view()
     }
 
     pub(super) fn read<T>(&self, partition: PartitionId, result: Result<T, ReadError>) -> Result<T, Fatal> {
@@ -114,7 +211,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     }
 
     /// An effect of a committed command.
-    pub(super) fn effect(&mut self, effect: Effect) {
+    pub(super) fn effect(&mut self, id: PartitionId, effect: Effect) {
         #[cfg(feature = "testing")]
         self.seen(&effect);
         match effect {
@@ -130,7 +227,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             }
             Effect::Abort { invocation, object } => {
                 if let Some(object) = &object {
-                    let last = self.last_activation(invocation);
+                    let last = self.last_activation(id);
                     self.answers.disturb(object.clone(), last);
                 }
                 self.tell(invocation, HostEvent::Abort { invocation, object });
@@ -187,8 +284,11 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
 
     fn start_attempt(&mut self, invocation: InvocationId) -> Result<(), Fatal> {
         let partition = PartitionId::of(invocation.partition_key, self.settings.partitions);
-        let replica = &self.partitions[partition.0 as usize].partition;
-        let Some(term) = replica.leading() else { return Ok(()) };
+        let replica = self.slots.get(&partition).map(|slot| &slot.partition);
+        let Some((replica, term)) = replica.and_then(|replica| Some((replica, replica.leading()?))) else {
+            self.attempt_over(invocation);
+            return Ok(());
+        };
         let attempt = load::attempt(replica.view(), partition, invocation, term);
         match self.read(partition, attempt)? {
             Some(attempt) => self.tell(invocation, HostEvent::Start(Box::new(attempt))),
@@ -203,18 +303,39 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         self.outbox[shard].push(event);
     }
 
-    /// Carries out what waited for the records before it.
+    /// Carries out what waited for the records before it, and for the quorum.
     pub(super) fn release_held(&mut self) -> Result<(), Fatal> {
-        for index in 0..self.partitions.len() {
-            let applied = self.partitions[index].partition.applied_ticket();
-            while let Some(held) = self.answers.take(index, applied) {
-                match held.what {
-                    What::Answer { activation, outcome, call } => self.answer(activation, outcome, call),
-                    What::Activate(object) => self.activate(index, object)?,
+        for id in self.hosted() {
+            while let Some(slot) = self.slots.get(&id)
+                && let Some(held) = {
+                    let (ticket, rounds) = (slot.partition.applied_ticket(), &slot.rounds);
+                    self.answers.take(id, ticket, |round| rounds.is_confirmed(round))
                 }
+            {
+                self.carry_out_held(id, held.what)?;
             }
         }
         Ok(())
+    }
+
+    fn carry_out_held(&mut self, id: PartitionId, what: What) -> Result<(), Fatal> {
+        match what {
+            What::Answer { activation, outcome, call } => {
+                self.answer(activation, outcome, call);
+                Ok(())
+            }
+            What::Activate(object) => self.activate(id, object),
+            What::Query(query) => match *query {
+                Query::Attach { partition, id, responder } => self.attach(partition, id, responder),
+                Query::Output { partition, id, responder } => self.output(partition, id, responder),
+                Query::Look { partition, look } => {
+                    let looked = look(Ok(self.view(partition)));
+                    self.read(partition, looked)
+                }
+                Query::Read { partition, invoke, responder, .. } => self.read_here(partition, invoke, responder),
+                other => self.query(other),
+            },
+        }
     }
 
     fn answer(&mut self, activation: ActivationId, outcome: Outcome, call: Box<DirectCall>) {
@@ -230,21 +351,21 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         let _ = call.responder.send(Ok(Completion { invocation, outcome, expires_at: None }));
     }
 
-    fn activate(&mut self, index: usize, object: ObjectId) -> Result<(), Fatal> {
+    fn activate(&mut self, id: PartitionId, object: ObjectId) -> Result<(), Fatal> {
         self.activations += 1;
-        let partition = &self.partitions[index].partition;
+        let partition = &self.slots[&id].partition;
         let activation = activation_id(partition.leading(), self.activations);
         let shard = self.host.shard_of(PartitionKey::of(&object.key));
         let event = load::object(partition.view(), object, activation);
-        let event = self.read(self.partition_id(index), event)?;
+        let event = self.read(id, event)?;
         self.outbox[shard].push(event);
         Ok(())
     }
 
-    /// The newest activation in the partition of `invocation`.
-    fn last_activation(&self, invocation: InvocationId) -> ActivationId {
-        let partition = PartitionId::of(invocation.partition_key, self.settings.partitions);
-        activation_id(self.partitions[partition.0 as usize].partition.leading(), self.activations)
+    /// The newest activation in a partition.
+    fn last_activation(&self, id: PartitionId) -> ActivationId {
+        let term = self.slots.get(&id).and_then(|slot| slot.partition.leading());
+        activation_id(term, self.activations)
     }
 
     /// Starts the attempts that became due. Done after a batch is applied, so that each has its whole journal, and one
@@ -252,7 +373,8 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     pub(super) fn start_attempts(&mut self) -> Result<(), Fatal> {
         for _ in 0..STARTS_PER_TURN_MAX {
             let Some(invocation) = self.starts.pop_front() else { break };
-            let target = match self.attempts.looks_at_targets() {
+            let partition = PartitionId::of(invocation.partition_key, self.settings.partitions);
+            let target = match self.attempts.looks_at_targets() && self.leads(partition) {
                 true => self.target(invocation)?,
                 false => None,
             };

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use abide_model::effect::Effect;
-use abide_model::id::{InvocationId, ObjectId, PartitionId, PartitionKey};
-use abide_model::table::{Invocations, Table as _};
+use abide_model::id::{InvocationId, ObjectId, PartitionId, PartitionKey, ScheduleId};
+use abide_model::table::{Invocations, Schedules, Table as _};
 use abide_model::view::View as _;
 use abide_storage::{LogStore, StateStore};
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use bytes::Bytes;
 use super::{Driver, Fatal, load};
 use crate::engine::InvocationDetails;
 use crate::inspect::describe;
+use crate::schedule::ScheduleDetails;
 
 /// Watches a driver.
 pub(crate) trait Probe: Send + Sync {
@@ -46,7 +47,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             return Some(Duration::ZERO);
         }
         // Ticks are for messages that were not acknowledged; a partition of one replica needs them for nothing else.
-        let unacknowledged = self.partitions.iter().any(|slot| slot.partition.stats().unacknowledged > 0);
+        let unacknowledged = self.slots.values().any(|slot| slot.partition.unacknowledged() > 0);
         let tick = unacknowledged.then(|| self.time_to_tick());
         self.time_to_work().into_iter().chain(tick).min()
     }
@@ -63,12 +64,18 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         self.read(partition, describe(self.view(partition), id))
     }
 
+    /// Everything known about a schedule.
+    pub(crate) fn schedule(&self, id: ScheduleId) -> Result<Option<ScheduleDetails>, Fatal> {
+        let partition = PartitionId::of(id.partition_key(), self.settings.partitions);
+        let row = self.read(partition, self.view(partition).get::<Schedules>(&id))?;
+        Ok(row.map(|row| ScheduleDetails { id, row }))
+    }
+
     /// Invocations that are not completed, by partition.
     pub(crate) fn unfinished(&self) -> Result<Vec<InvocationId>, Fatal> {
         let mut ids = Vec::new();
         let (from, to) = Invocations::whole();
-        for index in 0..self.partitions.len() {
-            let partition = self.partition_id(index);
+        for partition in self.hosted() {
             let scanned = self.view(partition).scan_bytes::<Invocations>(&from, &to, &mut |id, _| {
                 ids.push(id);
                 ControlFlow::Continue(())

@@ -1,17 +1,16 @@
-//! Schedules that are due, and what the tables know of schedules.
+//! Schedules that are due.
 
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
 
 use abide_model::command::ScheduleAction;
 use abide_model::id::{PartitionId, ScheduleId};
-use abide_model::table::{Schedules, Table as _};
-use abide_model::view::{ReadError, View};
+use abide_model::table::Schedules;
+use abide_model::view::View as _;
 use abide_storage::{LogStore, StateStore};
 
 use super::{Driver, Fatal};
 use crate::clock;
-use crate::schedule::{Runner, ScheduleDetails, order};
+use crate::schedule::{Runner, order};
 
 /// Schedules that are fired in one turn, so that a restart with many that are due answers others in between.
 const FIRED_PER_TURN_MAX: usize = 16;
@@ -48,6 +47,10 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             }
             let Some(id) = self.schedules.due.pop_front() else { break };
             let partition = PartitionId::of(id.partition_key(), self.settings.partitions);
+            // Whoever leads now asks anew.
+            if !self.leads(partition) {
+                continue;
+            }
             let row = self.read(partition, self.view(partition).get::<Schedules>(&id))?;
             if let Some(row) = row.filter(|row| row.firing) {
                 let fire = self.schedules.runner.fire(&row, clock::now());
@@ -62,48 +65,4 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     pub(super) fn can_fire(&self) -> bool {
         !self.schedules.due.is_empty() && !self.is_choked()
     }
-
-    /// What is known of a schedule.
-    pub(crate) fn schedule(&self, id: ScheduleId) -> Result<Option<ScheduleDetails>, Fatal> {
-        let partition = PartitionId::of(id.partition_key(), self.settings.partitions);
-        let row = self.read(partition, self.view(partition).get::<Schedules>(&id))?;
-        Ok(row.map(|row| ScheduleDetails { id, row }))
-    }
-
-    /// The next `limit` schedules after `after`, in the order of partitions and ids.
-    pub(super) fn list_schedules(
-        &self,
-        after: Option<ScheduleId>,
-        limit: usize,
-    ) -> Result<Vec<ScheduleDetails>, Fatal> {
-        let mut found = Vec::new();
-        let first = after.map_or(0, |after| PartitionId::of(after.partition_key(), self.settings.partitions).0);
-        for partition in (first..self.settings.partitions).map(PartitionId) {
-            let start = after.filter(|_| partition.0 == first);
-            let scanned = scan(self.view(partition), start, limit, &mut found);
-            self.read(partition, scanned)?;
-            if found.len() == limit {
-                break;
-            }
-        }
-        Ok(found)
-    }
-}
-
-fn scan<V: View>(
-    view: &V,
-    after: Option<ScheduleId>,
-    limit: usize,
-    found: &mut Vec<ScheduleDetails>,
-) -> Result<(), ReadError> {
-    let (mut from, to) = Schedules::whole();
-    if let Some(after) = &after {
-        from = Schedules::encode_key(after);
-    }
-    view.scan_bytes::<Schedules>(&from, &to, &mut |id, row| {
-        if Some(id) != after && found.len() < limit {
-            found.push(ScheduleDetails { id, row });
-        }
-        if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })
 }

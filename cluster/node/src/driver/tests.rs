@@ -126,17 +126,23 @@ impl World {
                 .unwrap();
         let settings = DriverSettings {
             partitions,
+            node: FOUNDER,
+            meta: false,
             overlay_bytes,
             checkpoint_interval: Duration::from_millis(50),
             attempts: 100,
             retention: Retention { completed_ms: 60_000, journal_ms: 0, workflow_ms: 60_000 },
             checkpoints: CheckpointWriter::Thread,
+            evidence: None,
         };
-        let mut driver = Driver::open(log.clone(), &state, settings, events, host.handle(), &registry).unwrap();
+        let cluster = Cluster::new(FOUNDER, partitions);
+        let surroundings =
+            Surroundings { events, host: host.handle(), cluster: cluster.clone(), post: None, snapshots: None };
+        let mut driver = Driver::open(log.clone(), &state, settings, surroundings, &registry).unwrap();
         let (ready, is_ready) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || driver.run(|| drop(ready)));
         let _ = is_ready.recv();
-        let engine = Engine::new(registry, handle.clone(), host.handle(), partitions, RETENTION);
+        let engine = Engine::new(registry, handle.clone(), host.handle(), partitions, RETENTION, cluster, None);
         Self { log, state, engine, host, handle, thread }
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use abide_host::{Completion, Refusal, Responder};
 use abide_model::effect::Answer;
 use abide_model::error::MAILBOX_FULL;
-use abide_model::id::{InvocationId, Millis};
+use abide_model::id::{InvocationId, Millis, PartitionId};
 use tokio::sync::oneshot;
 
 use crate::engine::Accepted;
@@ -14,7 +14,7 @@ use crate::engine::Accepted;
 pub(super) struct Waiters {
     last_request: u64,
     completions: HashMap<InvocationId, Vec<Waiting>>,
-    requests: HashMap<u64, Request>,
+    requests: HashMap<u64, (PartitionId, Request)>,
 }
 
 /// Somebody who wants the result of an invocation.
@@ -33,18 +33,26 @@ enum Request {
 
 impl Waiters {
     /// A call: answered on completion, or when it is refused.
-    pub(super) fn call(&mut self, id: InvocationId, responder: Responder) -> u64 {
-        let request = self.request(Request::Call(id));
+    pub(super) fn call(&mut self, partition: PartitionId, id: InvocationId, responder: Responder) -> u64 {
+        let request = self.request(partition, Request::Call(id));
         self.wait(id, request, responder);
         request
     }
 
-    pub(super) fn send(&mut self, responder: oneshot::Sender<Result<Accepted, Refusal>>) -> u64 {
-        self.request(Request::Send(responder))
+    pub(super) fn send(
+        &mut self,
+        partition: PartitionId,
+        responder: oneshot::Sender<Result<Accepted, Refusal>>,
+    ) -> u64 {
+        self.request(partition, Request::Send(responder))
     }
 
-    pub(super) fn control(&mut self, responder: oneshot::Sender<Result<Answer, Refusal>>) -> u64 {
-        self.request(Request::Control(responder))
+    pub(super) fn control(
+        &mut self,
+        partition: PartitionId,
+        responder: oneshot::Sender<Result<Answer, Refusal>>,
+    ) -> u64 {
+        self.request(partition, Request::Control(responder))
     }
 
     pub(super) fn attach(&mut self, id: InvocationId, responder: Responder) {
@@ -61,7 +69,7 @@ impl Waiters {
     }
 
     pub(super) fn accepted(&mut self, request: u64, invocation: InvocationId, known: bool, execute_at: Option<Millis>) {
-        match self.requests.remove(&request) {
+        match self.requests.remove(&request).map(|(_, request)| request) {
             Some(Request::Send(responder)) => {
                 let _ = responder.send(Ok(Accepted { invocation, known, execute_at }));
             }
@@ -71,7 +79,7 @@ impl Waiters {
     }
 
     pub(super) fn answered(&mut self, request: u64, answer: Answer) {
-        match (self.requests.remove(&request), answer) {
+        match (self.requests.remove(&request).map(|(_, request)| request), answer) {
             (Some(Request::Control(responder)), answer) => {
                 let _ = responder.send(Ok(answer));
             }
@@ -98,9 +106,27 @@ impl Waiters {
         }
     }
 
-    fn request(&mut self, request: Request) -> u64 {
+    /// Leadership of a partition is gone: nobody here will hear how it ends.
+    pub(super) fn lose(&mut self, partition: PartitionId, partitions: u32, refusal: &Refusal) {
+        for (_, (_, request)) in self.requests.extract_if(|_, (of, _)| *of == partition) {
+            match request {
+                Request::Send(responder) => drop(responder.send(Err(refusal.clone()))),
+                Request::Control(responder) => drop(responder.send(Err(refusal.clone()))),
+                // Told below.
+                Request::Call(_) => {}
+            }
+        }
+        let of = |id: &InvocationId| PartitionId::of(id.partition_key, partitions) == partition;
+        for (_, waiting) in self.completions.extract_if(|id, _| of(id)) {
+            for waiting in waiting {
+                let _ = waiting.responder.send(Err(refusal.clone()));
+            }
+        }
+    }
+
+    fn request(&mut self, partition: PartitionId, request: Request) -> u64 {
         self.last_request += 1;
-        self.requests.insert(self.last_request, request);
+        self.requests.insert(self.last_request, (partition, request));
         self.last_request
     }
 }
@@ -110,7 +136,9 @@ fn refusal(answer: Answer) -> Refusal {
         Answer::Refused(failure) if failure.code == u32::from(MAILBOX_FULL.0) => Refusal::MailboxFull,
         Answer::Refused(failure) => Refusal::Invalid(failure),
         Answer::NotFound => Refusal::NotFound,
-        Answer::Done | Answer::Appended | Answer::Created(_) | Answer::AlreadyCompleted => Refusal::OutcomeUnknown,
+        Answer::Done | Answer::Appended | Answer::Created(_) | Answer::AlreadyCompleted | Answer::Node(_) => {
+            Refusal::OutcomeUnknown
+        }
     }
 }
 
@@ -130,7 +158,7 @@ mod tests {
         let mut waiters = Waiters::default();
         let (first, mut one) = oneshot::channel();
         let (second, mut two) = oneshot::channel();
-        let request = waiters.call(id(), first);
+        let request = waiters.call(PartitionId(0), id(), first);
         waiters.attach(id(), second);
         waiters.accepted(request, id(), false, None);
         let completion = Completion { invocation: id(), outcome: Outcome::default(), expires_at: None };
@@ -144,7 +172,7 @@ mod tests {
     fn a_refused_call_is_answered() {
         let mut waiters = Waiters::default();
         let (sender, mut receiver) = oneshot::channel();
-        let request = waiters.call(id(), sender);
+        let request = waiters.call(PartitionId(0), id(), sender);
         waiters.answered(request, Answer::Refused(Failure::new(u32::from(MAILBOX_FULL.0), "full")));
         assert_eq!(receiver.try_recv().unwrap(), Err(Refusal::MailboxFull));
     }
@@ -155,14 +183,30 @@ mod tests {
         let mut waiters = Waiters::default();
         let (first, mut one) = oneshot::channel();
         let (second, mut two) = oneshot::channel();
-        let refused = waiters.call(id(), first);
-        waiters.call(id(), second);
+        let refused = waiters.call(PartitionId(0), id(), first);
+        waiters.call(PartitionId(0), id(), second);
         waiters.answered(refused, Answer::Refused(Failure::new(u32::from(MAILBOX_FULL.0), "full")));
         assert_eq!(one.try_recv().unwrap(), Err(Refusal::MailboxFull));
         assert!(two.try_recv().is_err());
         let completion = Completion { invocation: id(), outcome: Outcome::default(), expires_at: None };
         waiters.completed(&completion);
         assert_eq!(two.try_recv().unwrap(), Ok(completion));
+    }
+
+    #[test]
+    fn who_waits_in_a_lost_partition_is_told() {
+        let mut waiters = Waiters::default();
+        let (call, mut one) = oneshot::channel();
+        let (control, mut two) = oneshot::channel();
+        let (other, mut three) = oneshot::channel();
+        waiters.call(PartitionId(0), id(), call);
+        waiters.control(PartitionId(0), control);
+        waiters.control(PartitionId(1), other);
+        waiters.lose(PartitionId(0), 2, &Refusal::OutcomeUnknown);
+        assert_eq!(one.try_recv().unwrap(), Err(Refusal::OutcomeUnknown));
+        assert_eq!(two.try_recv().unwrap(), Err(Refusal::OutcomeUnknown));
+        assert!(three.try_recv().is_err());
+        assert_eq!((waiters.requests.len(), waiters.completions.len()), (1, 0));
     }
 
     #[test]

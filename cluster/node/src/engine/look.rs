@@ -1,19 +1,28 @@
 //! What operators look at: the looks of [`crate::inspect`], one after the other, none of which keeps the driver long.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use abide_host::Refusal;
 use abide_model::id::{InvocationId, ObjectId, PartitionId, PartitionKey};
 use abide_model::view::{RawView, ReadError};
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{Engine, EngineError};
+use crate::cluster::Route;
+use crate::cluster::wire::{Ask, Rows, RowsFound, Told};
 use crate::driver::Query;
 use crate::inspect::{
     self, Cursor, Filter, InvocationDetails, JournalPage, KeyCursor, Letter, LetterAddress, LetterCursor, ObjectState,
     Page, Place, Plan,
 };
 
+/// Rows that are asked of another node at once.
+const REMOTE_ROWS: u32 = 200;
+/// How long a look waits for a quorum.
+const LOOK_PATIENCE: Duration = Duration::from_secs(10);
 /// Rows that one page of a list reads at most; a page that finds little in them is short and names where to go on.
 const PAGE_ROWS_MAX: usize = 200_000;
 
@@ -170,21 +179,42 @@ impl Engine {
         self.look(at.partition, move |view| inspect::letter(view, &address)).await
     }
 
-    /// Looks at the tables of a partition, on the driver's thread.
-    async fn look<T: Send + 'static>(
+    /// Looks at the tables of a partition: at the replica of this node, or else through another node.
+    pub(super) async fn look<T: Send + 'static>(
         &self,
         partition: PartitionId,
         look: impl FnOnce(&dyn RawView) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, EngineError> {
+        if self.0.others.is_none() || self.0.cluster.hosts(partition) {
+            return Ok(self.look_here(partition, look).await?);
+        }
+        let view = RemoteView { engine: self.clone(), partition };
+        let seen = tokio::task::spawn_blocking(move || look(&view)).await.map_err(|_| Refusal::OutcomeUnknown)?;
+        Ok(seen.map_err(|_| Refusal::NotLeader)?)
+    }
+
+    /// Looks at the replica of this node, on the driver's thread, when it has everything that was acknowledged before.
+    pub(super) async fn look_here<T: Send + 'static>(
+        &self,
+        partition: PartitionId,
+        look: impl FnOnce(&dyn RawView) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, Refusal> {
         let (responder, receiver) = oneshot::channel();
-        let look = Box::new(move |view: &dyn RawView| {
-            let seen = look(view)?;
+        let look = Box::new(move |view: Result<&dyn RawView, Refusal>| {
+            let seen = match view {
+                Ok(view) => Ok(look(view)?),
+                Err(refusal) => Err(refusal),
+            };
             // Whoever asked may have gone away.
             let _ = responder.send(seen);
             Ok(())
         });
         self.0.driver.query(Query::Look { partition, look })?;
-        Ok(receiver.await.map_err(|_| Refusal::OutcomeUnknown)?)
+        match tokio::time::timeout(LOOK_PATIENCE, receiver).await {
+            Ok(seen) => seen.unwrap_or(Err(Refusal::OutcomeUnknown)),
+            // No quorum says that the tables are new enough.
+            Err(_) => Err(Refusal::NotLeader),
+        }
     }
 
     /// The partition behind this one in a list; `only` when no other is read.
@@ -201,5 +231,64 @@ impl Engine {
             "the page begins in partition {partition}, and there are {}",
             self.partitions()
         )))
+    }
+}
+
+/// The tables of a partition of which this node has no replica, read through those who have one. Its reads block the
+/// thread, and are not all of one moment.
+struct RemoteView {
+    engine: Engine,
+    partition: PartitionId,
+}
+
+impl RemoteView {
+    fn rows(&self, from: &[u8], to: &[u8], limit: u32) -> Result<RowsFound, ReadError> {
+        let failed = |reason: String| ReadError(format!("{} is not read: {reason}", self.partition));
+        let others = self.engine.0.others.as_ref().ok_or_else(|| failed("there are no other nodes".into()))?;
+        let rows = Rows {
+            partition: self.partition.0,
+            from: Bytes::copy_from_slice(from),
+            to: Bytes::copy_from_slice(to),
+            limit,
+        };
+        let found = others.runtime.block_on(async {
+            match self.engine.0.cluster.route(self.partition) {
+                Route::There(node) => self.engine.ask(node, Ask::Rows(rows), LOOK_PATIENCE).await,
+                Route::Here | Route::Nobody => Err(Refusal::NotLeader),
+            }
+        });
+        match found {
+            Ok(Told::Rows(found)) => Ok(found),
+            Ok(_) => Err(failed("the answer is of another kind".into())),
+            Err(refusal) => Err(failed(refusal.to_string())),
+        }
+    }
+}
+
+impl RawView for RemoteView {
+    fn get_raw(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        Ok(self.rows(key, &[], 1)?.rows.into_iter().next().map(|row| row.value))
+    }
+
+    fn scan_raw(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let mut from = from.to_vec();
+        loop {
+            let found = self.rows(&from, to, REMOTE_ROWS)?;
+            for row in &found.rows {
+                if visit(&row.key, &row.value).is_break() {
+                    return Ok(());
+                }
+            }
+            match found.rows.last() {
+                // The smallest key behind another one is that key and a zero byte.
+                Some(last) if found.more => from = [&last.key, &[0][..]].concat(),
+                _ => return Ok(()),
+            }
+        }
     }
 }

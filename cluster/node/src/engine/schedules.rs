@@ -1,17 +1,18 @@
 //! Schedules: create, look at, pause, run, change, delete.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use abide_host::Refusal;
 use abide_model::command::{Body, ScheduleAction, ScheduleDefinition, ScheduleNext, ScheduleOrder};
 use abide_model::effect::Answer;
 use abide_model::id::{InvocationId, PartitionId, ScheduleId};
+use abide_model::table::{Schedules, Table as _};
+use abide_model::view::{RawView, ReadError, View as _};
 use abide_schedule::Spec;
 use bytes::Bytes;
-use tokio::sync::oneshot;
 
 use super::{Engine, EngineError};
-use crate::driver::Query;
 use crate::schedule::{Runner, Schedule, ScheduleChange, ScheduleDetails, check_name};
 
 /// Most schedules that one page lists.
@@ -84,11 +85,18 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Refused`].
     pub async fn schedules_list(&self, after: Option<&str>, limit: usize) -> Result<Vec<ScheduleDetails>, EngineError> {
-        let (responder, receiver) = oneshot::channel();
         let after = after.map(ScheduleId::of);
         let limit = limit.clamp(1, SCHEDULES_PER_PAGE_MAX);
-        self.0.driver.query(Query::Schedules { after, limit, responder })?;
-        Ok(receiver.await.map_err(|_| Refusal::OutcomeUnknown)?)
+        let first = after.map_or(0, |after| PartitionId::of(after.partition_key(), self.0.partitions).0);
+        let mut found = Vec::new();
+        for partition in (first..self.0.partitions).map(PartitionId) {
+            let (start, left) = (after.filter(|_| partition.0 == first), limit - found.len());
+            found.extend(self.look(partition, move |view| scan(view, start, left)).await?);
+            if found.len() == limit {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// Everything known about a schedule.
@@ -97,10 +105,11 @@ impl Engine {
     /// [`EngineError::UnknownSchedule`].
     pub async fn schedules_describe(&self, name: &str) -> Result<ScheduleDetails, EngineError> {
         check_name(name)?;
-        let (responder, receiver) = oneshot::channel();
-        self.0.driver.query(Query::Schedule { id: ScheduleId::of(name), responder })?;
-        let found = receiver.await.map_err(|_| Refusal::OutcomeUnknown)?;
-        found.ok_or_else(|| EngineError::UnknownSchedule { name: name.to_owned() })
+        let id = ScheduleId::of(name);
+        let partition = PartitionId::of(id.partition_key(), self.0.partitions);
+        let found = self.look(partition, move |view| view.get::<Schedules>(&id)).await?;
+        let row = found.ok_or_else(|| EngineError::UnknownSchedule { name: name.to_owned() })?;
+        Ok(ScheduleDetails { id, row })
     }
 
     /// Skips everything that becomes due until the schedule is resumed.
@@ -172,14 +181,28 @@ impl Engine {
     async fn order_schedule(&self, name: &str, action: ScheduleAction) -> Result<(), EngineError> {
         check_name(name)?;
         let id = ScheduleId::of(name);
-        let (responder, receiver) = oneshot::channel();
         let order = ScheduleOrder { id: Bytes::copy_from_slice(&id.to_bytes()), action: Some(action) };
         let partition = PartitionId::of(id.partition_key(), self.0.partitions);
-        self.0.driver.query(Query::Control { partition, body: Body::Schedule(order), responder })?;
-        match receiver.await.map_err(|_| Refusal::OutcomeUnknown)?? {
+        match self.order_in(partition, Body::Schedule(order)).await? {
             Answer::NotFound => Err(EngineError::UnknownSchedule { name: name.to_owned() }),
             Answer::Refused(failure) => Err(Refusal::Invalid(failure).into()),
-            Answer::Done | Answer::Appended | Answer::AlreadyCompleted | Answer::Created(_) => Ok(()),
+            Answer::Done | Answer::Appended | Answer::AlreadyCompleted | Answer::Created(_) | Answer::Node(_) => Ok(()),
         }
     }
+}
+
+/// The next `limit` schedules of a partition behind `after`.
+fn scan(view: &dyn RawView, after: Option<ScheduleId>, limit: usize) -> Result<Vec<ScheduleDetails>, ReadError> {
+    let (mut from, to) = Schedules::whole();
+    if let Some(after) = &after {
+        from = Schedules::encode_key(after);
+    }
+    let mut found = Vec::new();
+    view.scan_bytes::<Schedules>(&from, &to, &mut |id, row| {
+        if Some(id) != after && found.len() < limit {
+            found.push(ScheduleDetails { id, row });
+        }
+        if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    Ok(found)
 }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use abide_host::{Host, HostSettings};
+use abide_model::id::NodeId;
 use abide_sdk::service::{Executable, Fields, HandlerDescriptor, Instance, Options, Rate, StateError};
 use crossbeam_channel::Receiver;
 
 use super::*;
-use crate::driver::Event;
+use crate::driver::{Event, Query};
 
 /// A service of which nothing is ever run.
 pub(super) struct Bound(pub(super) ServiceDescriptor);
@@ -89,8 +90,12 @@ impl Desk {
             .build();
         let (driver, events) = DriverHandle::new(16);
         let host = Host::start(registry.clone(), driver.clone(), HostSettings::default()).unwrap();
-        let engine = Engine::new(registry, driver, host.handle(), 4, RETENTION);
-        Self { engine, events, _host: host }
+        let engine = Engine::new(registry, driver, host.handle(), 4, RETENTION, Cluster::new(NodeId(1), 4), None);
+        // A partition that leads, as far as the engine can see.
+        for partition in (0..4).map(PartitionId) {
+            engine.cluster().leads(partition, 1, Some(NodeId(1)));
+        }
+        Self { engine, events: events.events, _host: host }
     }
 
     /// What the request becomes as a call.

@@ -91,11 +91,12 @@ pub(super) enum IngressError {
 
 fn advice(refusal: &Refusal, invocation: &InvocationId) -> String {
     match refusal {
-        Refusal::OutcomeUnknown => format!("; or ask for the result of `{invocation}`"),
+        Refusal::OutcomeUnknown | Refusal::Interrupted => format!("; or ask for the result of `{invocation}`"),
         Refusal::Overloaded
         | Refusal::MailboxFull
         | Refusal::RateLimited { .. }
         | Refusal::ShuttingDown
+        | Refusal::NotLeader
         | Refusal::NotFound
         | Refusal::Invalid(_) => String::new(),
     }
@@ -197,8 +198,8 @@ fn of_refusal(refusal: &Refusal) -> Class {
         Refusal::Overloaded | Refusal::MailboxFull | Refusal::RateLimited { .. } => {
             (StatusCode::TOO_MANY_REQUESTS, true)
         }
-        Refusal::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, true),
-        Refusal::OutcomeUnknown => (StatusCode::GATEWAY_TIMEOUT, false),
+        Refusal::ShuttingDown | Refusal::NotLeader => (StatusCode::SERVICE_UNAVAILABLE, true),
+        Refusal::OutcomeUnknown | Refusal::Interrupted => (StatusCode::GATEWAY_TIMEOUT, false),
         Refusal::NotFound => (StatusCode::NOT_FOUND, false),
         Refusal::Invalid(failure) => (super::answer::status_of(failure.code), false),
     };

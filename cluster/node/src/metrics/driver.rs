@@ -1,9 +1,10 @@
 //! Metrics of the driver: the way of commands through log, disk and tables.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use abide_model::id::PartitionId;
+use abide_partition::{Dropped, Stats};
 use abide_sdk::Registry;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
@@ -23,7 +24,7 @@ pub struct DriverMetrics {
     trimmed: Counter,
     timers_fired: Counter,
     timer_late: Histogram,
-    partitions: Vec<PartitionGauges>,
+    partitions: BTreeMap<PartitionId, PartitionGauges>,
 }
 
 struct PartitionGauges {
@@ -32,20 +33,28 @@ struct PartitionGauges {
     timers_due: Gauge,
     outbox: Gauge,
     letters: Gauge,
+    leader: Gauge,
+    term: Gauge,
+    log_entries: Gauge,
+    follower_lag: Gauge,
 }
 
 impl DriverMetrics {
-    /// Handles for partitions `p0` to `p<partitions - 1>`.
+    /// Handles for partitions `p0` to `p<partitions - 1>`, and for meta.
     #[must_use]
     pub fn new(partitions: u32) -> Self {
-        let gauges = |partition: u32| {
-            let partition = PartitionId(partition).to_string();
+        let gauges = |partition: PartitionId| {
+            let partition = partition.to_string();
             PartitionGauges {
                 apply_lag: gauge!("abide_apply_lag_entries", "partition" => partition.clone()),
                 overlay_bytes: gauge!("abide_overlay_bytes", "partition" => partition.clone()),
                 timers_due: gauge!("abide_timers_due", "partition" => partition.clone()),
                 outbox: gauge!("abide_outbox_messages", "partition" => partition.clone()),
-                letters: gauge!("abide_dead_letters", "partition" => partition),
+                letters: gauge!("abide_dead_letters", "partition" => partition.clone()),
+                leader: gauge!("abide_partition_leader", "partition" => partition.clone()),
+                term: gauge!("abide_partition_term", "partition" => partition.clone()),
+                log_entries: gauge!("abide_log_entries", "partition" => partition.clone()),
+                follower_lag: gauge!("abide_follower_lag_entries", "partition" => partition),
             }
         };
         Self {
@@ -61,7 +70,11 @@ impl DriverMetrics {
             trimmed: counter!("abide_log_entries_trimmed_total"),
             timers_fired: counter!("abide_timers_fired_total"),
             timer_late: histogram!("abide_timer_late_seconds"),
-            partitions: (0..partitions).map(gauges).collect(),
+            partitions: (0..partitions)
+                .map(PartitionId)
+                .chain([PartitionId::META])
+                .map(|partition| (partition, gauges(partition)))
+                .collect(),
         }
     }
 
@@ -105,24 +118,31 @@ impl DriverMetrics {
         self.timer_late.record(late.as_secs_f64());
     }
 
-    /// Committed entries that are not applied yet.
-    pub fn set_apply_lag(&self, partition: PartitionId, entries: u64) {
-        self.set(partition, |gauges| &gauges.apply_lag, entries);
+    /// How a replica is.
+    pub fn set_replica(&self, partition: PartitionId, stats: &Stats) {
+        self.set(partition, |gauges| &gauges.apply_lag, stats.committed.saturating_sub(stats.applied));
+        self.set(partition, |gauges| &gauges.overlay_bytes, stats.overlay_bytes as u64);
+        self.set(partition, |gauges| &gauges.outbox, stats.unacknowledged);
+        self.set(partition, |gauges| &gauges.leader, u64::from(stats.leading));
+        self.set(partition, |gauges| &gauges.term, stats.term);
+        self.set(partition, |gauges| &gauges.log_entries, stats.last + 1 - stats.first);
+        let slowest = stats.progress.iter().map(|progress| stats.last.saturating_sub(progress.matched)).max();
+        self.set(partition, |gauges| &gauges.follower_lag, slowest.unwrap_or(0));
     }
 
-    /// Bytes of the partition's overlay.
-    pub fn set_overlay_bytes(&self, partition: PartitionId, bytes: u64) {
-        self.set(partition, |gauges| &gauges.overlay_bytes, bytes);
+    /// A replica differs from others of its group.
+    pub fn diverged(&self, partition: PartitionId) {
+        counter!("abide_replica_divergence_total", "partition" => partition.to_string()).increment(1);
+    }
+
+    /// A message of another replica was not taken.
+    pub fn message_dropped(&self, dropped: Dropped) {
+        counter!("abide_raft_messages_dropped_total", "reason" => dropped.label()).increment(1);
     }
 
     /// Timers that are due and have not fired.
     pub fn set_timers_due(&self, partition: PartitionId, timers: u64) {
         self.set(partition, |gauges| &gauges.timers_due, timers);
-    }
-
-    /// Messages in the partition's outbox.
-    pub fn set_outbox(&self, partition: PartitionId, messages: u64) {
-        self.set(partition, |gauges| &gauges.outbox, messages);
     }
 
     /// Dead letters of the partition.
@@ -132,7 +152,7 @@ impl DriverMetrics {
 
     /// A partition that this node does not know is not counted.
     fn set(&self, partition: PartitionId, gauge: impl Fn(&PartitionGauges) -> &Gauge, value: u64) {
-        if let Some(gauges) = self.partitions.get(partition.0 as usize) {
+        if let Some(gauges) = self.partitions.get(&partition) {
             gauge(gauges).set(value as f64);
         }
     }

@@ -14,8 +14,9 @@ use tokio::time::Instant;
 
 use super::disk::WorldLog;
 use super::shared::Shared;
+use crate::cluster::Cluster;
 use crate::driver::inspect::Probe;
-use crate::driver::{CheckpointWriter, Driver, DriverHandle, DriverSettings, Fatal};
+use crate::driver::{CheckpointWriter, Driver, DriverHandle, DriverSettings, FOUNDER, Fatal, Surroundings};
 use crate::engine::{Engine, Retention};
 use crate::{clock, random};
 
@@ -133,18 +134,24 @@ impl Machine {
         };
         let settings = DriverSettings {
             partitions,
+            node: FOUNDER,
+            meta: false,
             overlay_bytes: 1 << 20,
             checkpoint_interval: Duration::from_secs(5),
             attempts: 10_000,
             retention,
             checkpoints: CheckpointWriter::InPlace,
+            evidence: None,
         };
         let log = WorldLog { disk: self.log.clone(), shared: Arc::clone(&self.shared) };
         let state = Arc::new(self.state.clone());
-        let mut driver = Driver::open(log, &state, settings, events, host.handle(), &registry)?;
+        let cluster = Cluster::new(FOUNDER, partitions);
+        let surroundings =
+            Surroundings { events, host: host.handle(), cluster: cluster.clone(), post: None, snapshots: None };
+        let mut driver = Driver::open(log, &state, settings, surroundings, &registry)?;
         driver.watch(Arc::clone(&self.shared) as Arc<dyn Probe>);
         driver.lead()?;
-        let engine = Engine::new(registry, handle, host.handle(), partitions, retention);
+        let engine = Engine::new(registry, handle, host.handle(), partitions, retention, cluster, None);
         self.shared.set_engine(Some(engine));
         self.process = Some(Process { driver, tasks, _host: host });
         Ok(())

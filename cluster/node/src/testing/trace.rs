@@ -101,6 +101,7 @@ impl Trace {
             Body::LeaderStart(start) => format!("leading     term {}", start.term),
             Body::Letter(_) => "letter".to_owned(),
             Body::Schedule(_) => "schedule".to_owned(),
+            Body::Meta(_) => "meta".to_owned(),
             Body::FireTimers(_) | Body::OutboxAck(_) => return None,
         };
         Some(text)

@@ -69,6 +69,7 @@ impl<S: StateStore> Partition<S> {
         let write = LogWrite {
             partition: self.settings.partition.0,
             reset: Some(LogReset { start, generation }),
+            owner: self.take_owner(),
             hard_state: Some(hard_state),
             ..LogWrite::default()
         };

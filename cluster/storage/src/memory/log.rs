@@ -7,7 +7,7 @@ use std::{
 
 use super::CommitOutcome;
 use crate::{
-    HardState, LogBatch, LogEntry, LogPosition, LogStore, LogWrite, RecoveredLog, StorageError,
+    HardState, LogBatch, LogEntry, LogPosition, LogStore, LogWrite, Owner, RecoveredLog, StorageError,
     log::{Bounds, Page, Plan, check_distinct},
 };
 
@@ -105,6 +105,7 @@ impl LogStore for MemLog {
             hard_state: log.hard_state,
             entries: log.entries.iter().cloned().collect(),
             generation: log.generation,
+            owner: log.owner,
         })
     }
 
@@ -190,6 +191,7 @@ struct PartitionLog {
     hard_state: HardState,
     entries: VecDeque<LogEntry>,
     generation: u8,
+    owner: Option<Owner>,
 }
 
 impl PartitionLog {
@@ -199,6 +201,7 @@ impl PartitionLog {
     }
 
     fn apply(&mut self, write: &LogWrite, plan: &Plan) {
+        self.owner = write.owner.or(self.owner);
         if let Some(reset) = plan.reset {
             self.entries.clear();
             self.start = reset.start;

@@ -46,6 +46,7 @@ fn said(answer: &Answer) -> Said {
             assert_eq!(*new, id(50));
             Said::Created
         }
+        Answer::Node(node) => panic!("an order about an invocation makes no node {node}"),
         Answer::Refused(failure) => {
             assert_eq!(failure.metadata[0].key, "abide-code");
             Said::Refused(failure.code, failure.metadata[0].value.clone())

@@ -455,6 +455,27 @@ fn leadership_is_transferred() {
     group.agree(&[1, 2, 3]);
 }
 
+/// A leader whose process dies is followed by another one within a few ticks, if a majority has lost it.
+#[test]
+fn a_dead_leader_is_replaced_at_once() {
+    let mut group = Group::of(&[1, 2, 3]).elected();
+    group.count(1, 3);
+    let old = group.leader().unwrap();
+    let others: Vec<u64> = group.replicas.keys().copied().filter(|replica| *replica != old).collect();
+    // One that still hears the leader does not help to depose it.
+    group.handle(others[0], Input::LeaderGone { replica: old });
+    group.settle();
+    group.tick(3);
+    assert_eq!(group.leader(), Some(old));
+    group.isolate(old);
+    for other in &others {
+        group.handle(*other, Input::LeaderGone { replica: old });
+    }
+    group.tick(4);
+    assert!(group.leader().is_some_and(|leader| leader != old), "within {} ticks", 4);
+    group.count(4, 4);
+}
+
 /// Scenario 31: two replicas think they lead; only the one with a quorum answers reads.
 #[test]
 fn a_read_needs_a_quorum() {
