@@ -97,7 +97,7 @@ fn a_replica_that_forgot_what_it_promised() {
 
 #[test]
 fn a_read_of_a_leader_that_was_replaced() {
-    assert_eq!(caught(Canary::StaleRead, 60), Invariant::I2Linearizable);
+    assert_eq!(caught(Canary::StaleRead, 20), Invariant::I2Linearizable);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_log_without_what_a_follower_needs() {
 #[test]
 fn records_of_a_leadership_that_is_over() {
     // Two results of one step, or a journal that does not fit: what comes first depends on the seed.
-    caught(Canary::IgnoreTerm, 60);
+    caught(Canary::IgnoreTerm, 20);
 }
 
 #[test]
