@@ -365,6 +365,20 @@ fn a_group_of_one_grows_to_three() {
     assert_eq!(group.value(2).as_deref(), Some("37"));
 }
 
+/// A replica that joins after others is sent the log from its beginning, in which it is no member yet: it stays.
+#[test]
+fn replicas_join_one_after_the_other() {
+    let mut group = Group::of(&[1]).elected();
+    group.count(1, 3);
+    for (replica, learners) in [(2, vec![2]), (3, vec![2, 3])] {
+        group.join(replica);
+        group.handle(1, Input::ChangeMembers { voters: vec![1], learners });
+        group.tick(10);
+    }
+    assert!(group.replicas.values().all(|replica| !replica.removed));
+    group.agree(&[1, 2, 3]);
+}
+
 /// Row B.8: a leader that is to go hands over first, and is told when it is out.
 #[test]
 fn a_leader_is_not_removed_by_itself() {
