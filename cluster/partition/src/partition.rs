@@ -580,6 +580,10 @@ impl<S: StateStore> Partition<S> {
                 return;
             }
             self.leave_office();
+            if led {
+                // Another one may have led in between.
+                self.outputs.push_back(Output::Following { term, leader: None });
+            }
             self.leadership = Some(Leadership { term, started: false, next_timer: None });
             self.pending.push_front(Command::new(Body::LeaderStart(LeaderStart { term })));
             self.queued = self.pending.len() as u64;

@@ -83,10 +83,21 @@ pub struct Status {
 pub struct Member {
     /// `n1`.
     pub id: String,
-    /// Where others reach it.
-    pub address: String,
-    /// `alive`, `dead`, `draining`, `removed`.
-    pub state: String,
+    /// Where others reach it; `None` where the asked node knows it by hearsay only.
+    pub address: Option<String>,
+    /// Whether it is heard of.
+    #[serde(default)]
+    pub alive: bool,
+    /// `active`, `draining`, `removed`.
+    pub state: Option<String>,
+}
+
+impl Member {
+    /// Whether it takes part.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.alive && self.state.as_deref() == Some("active")
+    }
 }
 
 /// A partition as the asked node knows it.
@@ -122,7 +133,7 @@ pub struct Replica {
     /// Up to where its log has had its effect.
     pub applied: Option<u64>,
     /// Up to where its log is committed.
-    pub commit: Option<u64>,
+    pub committed: Option<u64>,
 }
 
 impl Plan {
@@ -426,8 +437,11 @@ impl Cluster {
             let mut missing = Vec::new();
             for place in &running {
                 match self.status_of(*place).await {
-                    Ok(status) => missing.extend(self.lacks(&status, running.len())),
-                    Err(error) => missing.push(error),
+                    Ok(status) => {
+                        let lacks = self.lacks(&status, running.len());
+                        missing.extend(lacks.into_iter().map(|lack| format!("node {place} says: {lack}")));
+                    }
+                    Err(error) => missing.push(format!("node {place} says: {error}")),
                 }
             }
             if missing.is_empty() {
@@ -444,7 +458,7 @@ impl Cluster {
         let known: BTreeMap<&str, &Member> = status.nodes.iter().map(|node| (node.id.as_str(), node)).collect();
         for place in self.running() {
             if self.id(status, place).is_none() {
-                lacks.push(format!("{} is not alive in {:?}", self.nodes[place].address, status.nodes));
+                lacks.push(format!("{} does not serve in {:?}", self.nodes[place].address, status.nodes));
             }
         }
         if status.partitions.len() < 2 {
@@ -452,9 +466,9 @@ impl Cluster {
         }
         for partition in &status.partitions {
             let voters = &partition.members.voters;
-            let alive = |id: &String| known.get(id.as_str()).is_some_and(|node| node.state == "alive");
+            let alive = |id: &String| known.get(id.as_str()).is_some_and(|node| node.serves());
             let complete = voters.len() == running.min(REPLICAS) && partition.members.learners.is_empty();
-            let furthest = partition.replicas.iter().filter_map(|replica| replica.commit).max().unwrap_or_default();
+            let furthest = partition.replicas.iter().filter_map(|replica| replica.committed).max().unwrap_or_default();
             let behind = |replica: &Replica| {
                 voters.contains(&replica.node) && replica.applied.is_some_and(|applied| applied + LAG_MAX < furthest)
             };
@@ -485,7 +499,7 @@ impl Cluster {
     #[must_use]
     pub fn id(&self, status: &Status, place: usize) -> Option<String> {
         let address = &self.nodes[place].address;
-        let here = |member: &&Member| member.address == *address && member.state == "alive";
+        let here = |member: &&Member| member.address.as_ref() == Some(address) && member.serves();
         status.nodes.iter().find(here).map(|member| member.id.clone())
     }
 
@@ -493,7 +507,7 @@ impl Cluster {
     #[must_use]
     pub fn place(&self, status: &Status, id: &str) -> Option<usize> {
         let member = status.nodes.iter().find(|member| member.id == id)?;
-        self.nodes.iter().position(|node| node.address == member.address)
+        self.nodes.iter().position(|node| Some(&node.address) == member.address.as_ref())
     }
 
     /// The place of the node that leads a partition.

@@ -27,7 +27,7 @@ async fn a_wiped_node_joins_as_a_new_one() {
     cli.ok(&format!("cluster nodes remove {old}"));
     let healthy = cluster.wait_healthy().await;
     let status = cluster.status().await;
-    assert!(status.nodes.iter().all(|node| node.id != old || node.state == "removed"), "{:?}", status.nodes);
+    assert!(status.nodes.iter().all(|node| node.id != old || node.state.as_deref() == Some("removed")), "{:?}", status.nodes);
     for partition in &status.partitions {
         assert!(partition.members.voters.contains(&new), "{partition:?}");
         assert!(!partition.members.voters.contains(&old), "{partition:?}");
