@@ -66,7 +66,9 @@ fn a_lost_expiry() {
 
 #[test]
 fn a_promise_that_may_be_completed_again() {
-    assert_eq!(caught(Canary::DropPromises, 20), Invariant::I18Promises);
+    // Noticed in the table of promises, or by a flow that waits for one that was completed.
+    let found = caught(Canary::DropPromises, 20);
+    assert!(matches!(found, Invariant::I18Promises | Invariant::I4EffectOnce), "{found:?}");
 }
 
 #[test]
@@ -92,7 +94,9 @@ fn a_promise_before_it_is_durable() {
 
 #[test]
 fn a_replica_that_forgot_what_it_promised() {
-    assert_eq!(caught(Canary::AmnesiacVote, 20), Invariant::I12Amnesia);
+    // What it says is noticed, or the entries that are committed twice by that.
+    let found = caught(Canary::AmnesiacVote, 20);
+    assert!(matches!(found, Invariant::I12Amnesia | Invariant::I10LogAgreement), "{found:?}");
 }
 
 #[test]
