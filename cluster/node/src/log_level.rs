@@ -12,8 +12,8 @@ pub(crate) async fn follow(cluster: Cluster, mut apply: impl FnMut(Option<&str>)
     loop {
         let level = cluster.wanted().settings.get(LOG_LEVEL.name).cloned();
         if level != applied {
-            tracing::info!(level, "the log level of the cluster");
             apply(level.as_deref());
+            tracing::info!(level, "the log level of the cluster");
             applied = level;
         }
         tokio::select! {

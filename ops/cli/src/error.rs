@@ -37,6 +37,12 @@ pub(crate) enum CliError {
     /// Some of several operations failed; each was already reported.
     #[error("{failed} of {total} failed")]
     Partly { failed: usize, total: usize },
+    /// What was waited for has not come yet.
+    #[error("{0}")]
+    NotYet(String),
+    /// What was shown is not what one would like to see.
+    #[error("{message}")]
+    Shown { message: String, exit: Exit },
     /// An invocation ended with a failure.
     #[error("the invocation failed with code {code}: {message}")]
     InvocationFailed { code: u64, message: String },
@@ -64,6 +70,8 @@ impl CliError {
                 409 | 410 | 422 | 425 | 470 => Exit::Conflict,
                 _ => Exit::Failed,
             },
+            Self::NotYet(_) => Exit::Conflict,
+            Self::Shown { exit, .. } => *exit,
             Self::Partly { .. } | Self::InvocationFailed { .. } | Self::Local(_) => Exit::Failed,
             Self::Aborted => Exit::Aborted,
         }

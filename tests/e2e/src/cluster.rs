@@ -83,20 +83,25 @@ pub struct Status {
 pub struct Member {
     /// `n1`.
     pub id: String,
-    /// Where others reach it; `None` where the asked node knows it by hearsay only.
+    /// Where others reach it; absent while the asked node does not know.
     pub address: Option<String>,
-    /// Whether it is heard of.
-    #[serde(default)]
-    pub alive: bool,
-    /// `active`, `draining`, `removed`.
+    /// What is wanted of it: `active`, `draining`, `removed`; absent while the asked node does not know.
     pub state: Option<String>,
+    /// Whether the asked node hears of it.
+    pub alive: bool,
 }
 
 impl Member {
-    /// Whether it takes part.
+    /// Whether it is used and heard of.
     #[must_use]
     pub fn serves(&self) -> bool {
         self.alive && self.state.as_deref() == Some("active")
+    }
+
+    /// Whether it is gone for ever.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.state.as_deref() == Some("removed")
     }
 }
 
@@ -128,8 +133,8 @@ pub struct Members {
 /// A replica.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Replica {
-    /// Where it is.
-    pub node: String,
+    /// Its name among the members: that of its node, and a number when it is not the first one there.
+    pub replica: String,
     /// Up to where its log has had its effect.
     pub applied: Option<u64>,
     /// Up to where its log is committed.
@@ -458,7 +463,7 @@ impl Cluster {
         let known: BTreeMap<&str, &Member> = status.nodes.iter().map(|node| (node.id.as_str(), node)).collect();
         for place in self.running() {
             if self.id(status, place).is_none() {
-                lacks.push(format!("{} does not serve in {:?}", self.nodes[place].address, status.nodes));
+                lacks.push(format!("{} is not alive in {:?}", self.nodes[place].address, status.nodes));
             }
         }
         if status.partitions.len() < 2 {
@@ -466,11 +471,17 @@ impl Cluster {
         }
         for partition in &status.partitions {
             let voters = &partition.members.voters;
-            let alive = |id: &String| known.get(id.as_str()).is_some_and(|node| node.serves());
-            let complete = voters.len() == running.min(REPLICAS) && partition.members.learners.is_empty();
+            // A voter is named after its node, with a number behind a dot when it is not the first one there.
+            let alive = |id: &String| {
+                let node = id.split('.').next().unwrap_or(id);
+                known.get(node).is_some_and(|node| node.serves())
+            };
+            // Every node has a replica of meta, also those that are too many to vote.
+            let complete = voters.len() >= running.min(REPLICAS)
+                && (partition.id == "meta" || partition.members.learners.is_empty());
             let furthest = partition.replicas.iter().filter_map(|replica| replica.committed).max().unwrap_or_default();
             let behind = |replica: &Replica| {
-                voters.contains(&replica.node) && replica.applied.is_some_and(|applied| applied + LAG_MAX < furthest)
+                voters.contains(&replica.replica) && replica.applied.is_some_and(|applied| applied + LAG_MAX < furthest)
             };
             if !complete
                 || !partition.leader.as_ref().is_some_and(alive)
@@ -507,7 +518,7 @@ impl Cluster {
     #[must_use]
     pub fn place(&self, status: &Status, id: &str) -> Option<usize> {
         let member = status.nodes.iter().find(|member| member.id == id)?;
-        self.nodes.iter().position(|node| Some(&node.address) == member.address.as_ref())
+        self.nodes.iter().position(|node| member.address.as_ref() == Some(&node.address))
     }
 
     /// The place of the node that leads a partition.
@@ -544,6 +555,14 @@ impl Cluster {
                 self.stop(place);
             }
         }
+    }
+}
+
+impl Node {
+    /// What its process, or its last one, has said so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.program.path(self.program.log())).unwrap_or_default()
     }
 }
 
