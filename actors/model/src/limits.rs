@@ -1,5 +1,7 @@
 //! Every limit of the platform by name, with its unit and its reason. Related limits are asserted at compile time.
 
+/// The level of features of this build: what is persisted or said with a higher one, it does not understand.
+pub const FEATURES: u32 = 1;
 /// Largest request body or handler input, in bytes (reliability 3.4).
 pub const BODY_BYTES_MAX: usize = 8 << 20;
 /// Longest object key, in bytes of UTF-8. Far below the 65,535 bytes that the store accepts for a whole key.

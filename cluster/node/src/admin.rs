@@ -15,6 +15,7 @@ mod orders;
 mod request;
 mod schedules;
 mod services;
+mod snapshots;
 mod state;
 
 use std::net::SocketAddr;
@@ -75,8 +76,8 @@ pub async fn serve(
 ) -> Result<Drained, OpenToNetwork> {
     let registry = engine.registry().clone();
     let services: Vec<_> = registry.services().map(|service| service.descriptor().clone()).collect();
-    let schedules = schedules::router(engine.clone());
-    let office = Office { schedules, ..Office::new(engine, services, config, ingress, metrics, health) };
+    let apart = schedules::router(engine.clone()).merge(snapshots::router(engine.clone()));
+    let office = Office { schedules: apart, ..Office::new(engine, services, config, ingress, metrics, health) };
     office.serve(listener, config, stop, drain).await
 }
 

@@ -100,8 +100,8 @@ pub(crate) enum PeerInput {
     Restore { partition: PartitionId, message: Box<Message>, generation: u8 },
     /// They will never be.
     AbortRestore { partition: PartitionId, generation: u8 },
-    /// Somebody needs the state of a partition.
-    Snapshot { partition: PartitionId, ready: oneshot::Sender<Arc<Exported>> },
+    /// Somebody needs the state of some partitions, all as of one moment.
+    Snapshots(Vec<(PartitionId, oneshot::Sender<Arc<Exported>>)>),
 }
 
 /// Most inputs of other nodes that wait; more are dropped, which raft repairs.

@@ -72,6 +72,7 @@ impl Engine {
             },
             Ask::Control(proposal) => self.serve_control(proposal).await.map(Told::Answered),
             Ask::Rows(rows) => self.serve_rows(rows).await.map(Told::Rows),
+            Ask::Save(save) => Ok(Told::Saved(self.serve_save(&save).await)),
             // Answered before: those who join are no members yet.
             Ask::Join(_) => Err(Refusal::NotFound),
         };
