@@ -114,7 +114,7 @@ fn chosen(archive: &Archive, named: Option<&str>) -> Result<Vec<PartitionId>, Ad
 
 fn refuse(error: SnapshotError) -> AdminError {
     let status = if error.is_retryable() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_GATEWAY };
-    AdminError::new(status, error::OVERLOADED, format!("{error} ({})", error.code()))
+    AdminError::new(status, error::SNAPSHOT_STORE, format!("{error} ({})", error.code()))
 }
 
 fn fault(error: &SnapshotError) -> Value {
