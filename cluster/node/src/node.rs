@@ -43,6 +43,8 @@ pub const FEATURES: u32 = abide_model::limits::FEATURES;
 const PROTOCOL: ProtocolRange = ProtocolRange { min: 1, max: 1 };
 /// How long a node that stops looks for heirs of its leaderships.
 const RETIRE_TIME: Duration = Duration::from_secs(3);
+/// Folder in the data directory for what people look at after a replica was found to be wrong.
+const EVIDENCE: &str = "evidence";
 /// File in the data directory that says that the disk failed; an operator looks at it before trusting the disk again.
 const DISK_SUSPECT: &str = "DISK-SUSPECT";
 
@@ -195,6 +197,7 @@ impl Node {
             attempts: config.limits.flows as usize,
             retention: (&config.retention).into(),
             checkpoints: CheckpointWriter::Thread,
+            evidence: Some(data.path().join(EVIDENCE)),
         };
         let surroundings = Surroundings {
             events,

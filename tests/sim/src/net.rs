@@ -7,7 +7,8 @@ use abide_partition::Message;
 use bytes::Bytes;
 
 use crate::ingress::{Errand, Reply};
-use crate::violation::Check;
+use crate::config::Canary;
+use crate::violation::{Check, Invariant, check};
 use crate::world::{Event, HELD_MS, World};
 
 /// Longest backlog of a link, in ms: what comes on top is lost.
@@ -156,9 +157,16 @@ impl World {
             let known = node.boots.entry(from).or_default();
             if boot < *known {
                 world.counts.old_boots += 1;
-                return Ok(());
+                if world.config.canary != Some(Canary::OldBoots) {
+                    return Ok(());
+                }
             }
-            *known = boot;
+            *known = boot.max(*known);
+            let heard = world.heard.entry((node.epoch, from)).or_default();
+            check(boot >= *heard, Invariant::I11Transport, || {
+                format!("n{} takes what process {boot} of n{} said, after {heard}", node.number + 1, from + 1)
+            })?;
+            *heard = boot;
             world.receive(node, from, body)
         })
     }

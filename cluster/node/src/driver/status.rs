@@ -14,7 +14,7 @@ use crate::cluster::wire::{FollowerStatus, HashPoint, NodeStatus, ReplicaStatus,
 /// How often.
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 /// Points of comparison that are told; others may be a little ahead or behind.
-const HASHES_TOLD: usize = 4;
+const HASHES_TOLD: usize = 16;
 
 impl<L: LogStore, S: StateStore> Driver<L, S> {
     /// Tells everybody how far the replicas of this node are.

@@ -120,7 +120,7 @@ impl DriverMetrics {
 
     /// How a replica is.
     pub fn set_replica(&self, partition: PartitionId, stats: &Stats) {
-        self.set(partition, |gauges| &gauges.apply_lag, stats.committed - stats.applied);
+        self.set(partition, |gauges| &gauges.apply_lag, stats.committed.saturating_sub(stats.applied));
         self.set(partition, |gauges| &gauges.overlay_bytes, stats.overlay_bytes as u64);
         self.set(partition, |gauges| &gauges.outbox, stats.unacknowledged);
         self.set(partition, |gauges| &gauges.leader, u64::from(stats.leading));
@@ -128,6 +128,11 @@ impl DriverMetrics {
         self.set(partition, |gauges| &gauges.log_entries, stats.last + 1 - stats.first);
         let slowest = stats.progress.iter().map(|progress| stats.last.saturating_sub(progress.matched)).max();
         self.set(partition, |gauges| &gauges.follower_lag, slowest.unwrap_or(0));
+    }
+
+    /// A replica differs from others of its group.
+    pub fn diverged(&self, partition: PartitionId) {
+        counter!("abide_replica_divergence_total", "partition" => partition.to_string()).increment(1);
     }
 
     /// A message of another replica was not taken.

@@ -54,27 +54,37 @@ const HANDLER: &[&str] = &["service", "handler"];
 const DOOR: &[&str] = &["door"];
 const PARTITION: &[&str] = &["partition"];
 
-/// All metrics of the process: those of the node, then those of the host.
+/// All metrics of the process: those of the node, then those of the host and of the transport between nodes.
 pub const INVENTORY: &[MetricDoc] = &ALL;
 
-const ALL: [MetricDoc; NODE.len() + abide_host::metrics::INVENTORY.len()] = {
-    let mut all = [NODE[0]; NODE.len() + abide_host::metrics::INVENTORY.len()];
+const HOST: &[abide_host::metrics::MetricDoc] = abide_host::metrics::INVENTORY;
+const PEERS: &[abide_peer::metrics::MetricDoc] = abide_peer::metrics::INVENTORY;
+
+const ALL: [MetricDoc; NODE.len() + HOST.len() + PEERS.len()] = {
+    let mut all = [NODE[0]; NODE.len() + HOST.len() + PEERS.len()];
     let mut at = 0;
     while at < all.len() {
-        all[at] = if at < NODE.len() { NODE[at] } else { of_host(&abide_host::metrics::INVENTORY[at - NODE.len()]) };
+        all[at] = if at < NODE.len() {
+            NODE[at]
+        } else if at < NODE.len() + HOST.len() {
+            let of = &HOST[at - NODE.len()];
+            doc(of.name, kind(of.kind), of.labels, of.unit, of.help)
+        } else {
+            let of = &PEERS[at - NODE.len() - HOST.len()];
+            doc(of.name, kind(of.kind), of.labels, of.unit, of.help)
+        };
         at += 1;
     }
     all
 };
 
-const fn of_host(metric: &abide_host::metrics::MetricDoc) -> MetricDoc {
-    let kind = match metric.kind.as_bytes() {
+const fn kind(word: &str) -> Kind {
+    match word.as_bytes() {
         b"counter" => Counter,
         b"gauge" => Gauge,
         b"histogram" => Histogram,
-        _ => panic!("the host knows three kinds of metrics"),
-    };
-    doc(metric.name, kind, metric.labels, metric.unit, metric.help)
+        _ => panic!("there are three kinds of metrics"),
+    }
 }
 
 /// The metrics of this crate, by duty.
@@ -109,6 +119,12 @@ const NODE: &[MetricDoc] = &[
     doc("abide_timer_late_seconds", Histogram, &[], "seconds", "How long after its due time a timer fired."),
     doc("abide_outbox_messages", Gauge, PARTITION, "messages", "Messages that other partitions have not taken yet."),
     doc("abide_dead_letters", Gauge, PARTITION, "letters", "One-way invocations that failed and wait for an operator: `GET /deadletters` lists them."),
+    doc("abide_partition_leader", Gauge, PARTITION, "", "1 where this node leads the partition."),
+    doc("abide_partition_term", Gauge, PARTITION, "", "The partition's term; it grows with every election."),
+    doc("abide_log_entries", Gauge, PARTITION, "entries", "Entries in the partition's log."),
+    doc("abide_follower_lag_entries", Gauge, PARTITION, "entries", "Entries that the slowest follower lacks, where this node leads."),
+    doc("abide_replica_divergence_total", Counter, PARTITION, "findings", "Findings that a replica of this node differs from others of its group. Any is an alarm: one that a majority contradicts is rebuilt."),
+    doc("abide_raft_messages_dropped_total", Counter, &["reason"], "messages", "Messages of other replicas that were not taken: unsound ones, and those that had no room (full)."),
     doc("abide_invocations_completed_total", Counter, &["service", "handler", "outcome"], "invocations", "Invocations that ended; the outcome is success or failure."),
 
     doc("abide_snapshot_age_seconds", Gauge, PARTITION, "seconds", "Age of the newest snapshot of a partition that this node leads, or how long it leads it without there being one; 0 for what it does not lead. Alarm: more than three intervals."),
