@@ -373,8 +373,7 @@ mod tests {
         let (cluster, p1) = (Cluster::new(NodeId(1), 2), PartitionId(1));
         let saved = |index, created_at| Saved { index, created_at: Millis(created_at), bytes: 9 };
         cluster.note_saved(p1, saved(7, 100));
-        let replica =
-            ReplicaStatus { partition: 1, saved: Some(saved(8, 200).into()), ..ReplicaStatus::default() };
+        let replica = ReplicaStatus { partition: 1, saved: Some(saved(8, 200).into()), ..ReplicaStatus::default() };
         cluster.told(NodeId(2), NodeStatus { replicas: vec![replica], ..NodeStatus::default() });
         cluster.note_saved(p1, saved(7, 150));
         assert_eq!(cluster.saved(p1), Some(saved(8, 200)));

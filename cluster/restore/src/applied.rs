@@ -18,7 +18,8 @@ pub(crate) fn read<S: StateStore>(view: &Overlay<S>, manifest: &Manifest) -> Res
     let partition = manifest.meta.partition;
     let row = view.get::<Applied>(&()).map_err(error::rows(partition))?.unwrap_or_default();
     let meta = &manifest.meta;
-    if (row.index, row.term, row.log_time, row.state_hash) == (meta.index, meta.term, meta.log_time.0, meta.state_hash) {
+    if (row.index, row.term, row.log_time, row.state_hash) == (meta.index, meta.term, meta.log_time.0, meta.state_hash)
+    {
         return Ok(row);
     }
     let reason = format!("its rows are those of index {}, its manifest says {}", row.index, meta.index);

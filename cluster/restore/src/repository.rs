@@ -32,7 +32,11 @@ fn only(found: &[String], place: &str) -> Result<String, RestoreError> {
         [one] => return Ok(one.clone()),
         [] => format!("there are no snapshots in {place}; check the location"),
         several => {
-            format!("{place} has snapshots of {} clusters; choose one with `--cluster`: {}", several.len(), several.join(", "))
+            format!(
+                "{place} has snapshots of {} clusters; choose one with `--cluster`: {}",
+                several.len(),
+                several.join(", ")
+            )
         }
     };
     Err(RestoreError::WhichCluster { reason })

@@ -41,9 +41,7 @@ pub(crate) async fn carry_over<S: StateStore>(
                 let settings = rows.len();
                 let store = Arc::clone(store);
                 blocking(move || load_rows(&*store, PartitionId::META.0, 0, rows).map(|()| store)).await.and_then(
-                    |store| {
-                        applied::write(&*store, PartitionId::META, &applied::alone(AppliedRow::default(), START))
-                    },
+                    |store| applied::write(&*store, PartitionId::META, &applied::alone(AppliedRow::default(), START)),
                 )?;
                 let log = Some(applied::log(PartitionId::META, START));
                 return Ok(Carried { settings, log, passed: candidates.passed });

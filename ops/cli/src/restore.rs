@@ -1,7 +1,7 @@
 //! `abide cluster restore`: a cluster from its snapshots, and what it lost.
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use abide_model::id::Millis;
 use abide_model::limits::FEATURES;
@@ -45,7 +45,8 @@ fn time(text: &str) -> Result<Millis, String> {
         let since = at.duration_since(UNIX_EPOCH).map_err(|_| "it is before 1970".to_owned())?;
         return Ok(Millis::default().plus(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)));
     }
-    let ago = humantime::parse_duration(text).map_err(|_| "expected a date or a duration, `2026-05-01T12:00:00Z` or `2h`")?;
+    let ago =
+        humantime::parse_duration(text).map_err(|_| "expected a date or a duration, `2026-05-01T12:00:00Z` or `2h`")?;
     Ok(Millis(now().0.saturating_sub(Millis::of(ago))))
 }
 
@@ -81,7 +82,8 @@ fn random() -> Result<u128, CliError> {
 
 fn render(report: &Report, now: Millis) -> Value {
     let passed = |passed: &[PassedOver]| -> Vec<Value> {
-        let one = |passed: &PassedOver| json!({ "id": passed.id.to_string(), "code": passed.code, "reason": passed.reason });
+        let one =
+            |passed: &PassedOver| json!({ "id": passed.id.to_string(), "code": passed.code, "reason": passed.reason });
         passed.iter().map(one).collect()
     };
     let partition = |restored: &Restored| {
@@ -97,9 +99,7 @@ fn render(report: &Report, now: Millis) -> Value {
             "passed_over": passed(&restored.passed),
         })
     };
-    let gap = |gap: &Gap| {
-        json!({ "from": gap.from.to_string(), "to": gap.to.to_string(), "lost": gap.lost, "unknown": gap.unknown })
-    };
+    let gap = |gap: &Gap| json!({ "from": gap.from.to_string(), "to": gap.to.to_string(), "lost": gap.lost, "unknown": gap.unknown });
     let (first, last) = report.span();
     json!({
         "from_cluster_id": report.from,
@@ -148,16 +148,26 @@ fn describe(report: &Report, args: &Args, now: Millis, style: &Style) -> String 
     line(format!("Lost is what came after {} ({} ago).", rfc3339(first), age(first)));
     let apart = Duration::from_millis(last.0 - first.0);
     if apart > APART {
-        let text = format!("The partitions are of different moments: the newest is of {} ({} later).", rfc3339(last), span(apart));
+        let text = format!(
+            "The partitions are of different moments: the newest is of {} ({} later).",
+            rfc3339(last),
+            span(apart)
+        );
         line(style.paint(Tone::Warning, &text));
     }
     if report.gaps.is_empty() {
-        line("Messages between partitions fit: none is lost, and none has arrived that its sender does not know of.".into());
+        line(
+            "Messages between partitions fit: none is lost, and none has arrived that its sender does not know of."
+                .into(),
+        );
     }
     for gap in &report.gaps {
         let Gap { from, to, .. } = gap;
         if gap.lost > 0 {
-            let text = format!("{} messages from {from} to {to} are lost: they were sent, and {to} is from before they arrived.", gap.lost);
+            let text = format!(
+                "{} messages from {from} to {to} are lost: they were sent, and {to} is from before they arrived.",
+                gap.lost
+            );
             line(style.paint(Tone::Warning, &text));
         }
         if gap.unknown > 0 {
@@ -185,6 +195,8 @@ fn describe(report: &Report, args: &Args, now: Millis, style: &Style) -> String 
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
     use abide_model::id::PartitionId;
     use abide_snapshot::SnapshotId;
@@ -215,13 +227,8 @@ mod tests {
     #[test]
     fn what_is_lost_is_said() {
         let style = Style { width: None, colors: false, absolute: false, now: SystemTime::UNIX_EPOCH };
-        let args = Args {
-            from: "x".parse().unwrap(),
-            data: "d".into(),
-            cluster: None,
-            as_of: None,
-            keep_cluster_id: false,
-        };
+        let args =
+            Args { from: "x".parse().unwrap(), data: "d".into(), cluster: None, as_of: None, keep_cluster_id: false };
         let gap = Gap { from: PartitionId(0), to: PartitionId(1), lost: 2, unknown: 0 };
         let (report, now) = (report(vec![gap]), Millis(1_700_000_120_000));
         let text = describe(&report, &args, now, &style);

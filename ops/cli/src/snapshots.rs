@@ -113,9 +113,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<(), CliError> {
             })?;
             context.output.result(&document, |style| list(&document, style))
         }
-        Command::Verify { id, deep, place: Place { from: None, .. } } => {
-            online(context, Online::Verify { id, deep })
-        }
+        Command::Verify { id, deep, place: Place { from: None, .. } } => online(context, Online::Verify { id, deep }),
         Command::Verify { id, deep, place: Place { from: Some(from), cluster } } => {
             let document = wait_for(async {
                 verify_offline(&open_cluster(open(&from).await?, cluster.as_deref()).await?, id, deep).await
@@ -207,11 +205,8 @@ fn groups(repository: &Repository) -> impl Iterator<Item = PartitionId> {
 
 async fn verify_offline(repository: &Repository, id: SnapshotId, deep: bool) -> Result<Value, CliError> {
     let verified = repository.verify(id, deep).await?;
-    let faults: Vec<Value> = verified
-        .faults
-        .iter()
-        .map(|fault| json!({ "code": fault.code(), "message": fault.to_string() }))
-        .collect();
+    let faults: Vec<Value> =
+        verified.faults.iter().map(|fault| json!({ "code": fault.code(), "message": fault.to_string() })).collect();
     Ok(json!({
         "id": id.to_string(), "deep": deep, "sound": faults.is_empty(), "faults": faults,
         "snapshot": render(id, &verified.manifest),

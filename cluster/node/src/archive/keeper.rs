@@ -24,7 +24,6 @@ struct Office {
     backoff: Backoff,
 }
 
-
 impl Archive {
     /// Saves what this node leads until it stops.
     pub(crate) async fn keep(self, mut orders: Orders, stop: Stop) {
@@ -80,7 +79,11 @@ impl Archive {
         let (rules, time) = (Rules::of(&self.0.cluster.wanted()), Millis(clock::wall()));
         let is_due = |id: &PartitionId| rules.is_due(time, self.0.cluster.applied(*id), self.0.cluster.saved(*id));
         if led.iter().any(is_due) {
-            if self.round(&led).await.failed { office.backoff.failed(Instant::now()) } else { office.backoff.succeeded() }
+            if self.round(&led).await.failed {
+                office.backoff.failed(Instant::now())
+            } else {
+                office.backoff.succeeded()
+            }
         }
     }
 
