@@ -145,6 +145,7 @@ async fn all_that_waits_is_there_again() {
 
     let restored = restore(&program, &place, &[]);
     assert_eq!((&restored["messages"]["lost"], &restored["messages"]["unknown"]), (&json!(0), &json!(0)));
+    assert_eq!(restored["span_ms"], 0, "they are of one moment: {restored}");
     assert_ne!(restored["cluster_id"], restored["from_cluster_id"]);
     // A folder with something in it is nobody's to overwrite.
     let data = program.data().display().to_string();
@@ -292,9 +293,10 @@ async fn a_bucket_that_is_down_hurts_nobody_and_a_round_under_load_is_of_one_mom
 }
 
 /// Names of the parts and manifests of a partition in a folder.
-fn objects(place: &Path, partition: &str, kind: &str) -> BTreeSet<PathBuf> {
-    let mut clusters = fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
-    let folder = clusters.next().unwrap().join(partition).join(kind);
+fn objects(place: &Path, partition: usize, kind: &str) -> BTreeSet<PathBuf> {
+    let clusters = fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path());
+    let mut clusters = clusters.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("cl_"));
+    let folder = clusters.next().unwrap().join(format!("p{partition:04}")).join(kind);
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
@@ -316,24 +318,28 @@ async fn damage_is_passed_over_and_nothing_is_stuck_behind_what_is_lost() {
     open_accounts(http).await;
     let cli = Cli::new(ABIDE, &process);
     cli.ok("cluster snapshots create");
-    let before = ["p0000", "p0001"].map(|partition| objects(&saved, partition, "parts"));
+    let before: Vec<_> = (0..8).map(|partition| objects(&saved, partition, "parts")).collect();
     for number in 0..300 {
         assert_eq!(transfer(http, number, number * 11 + 5, 1).await, 200);
     }
     wait_sum(http, OPENING * ACCOUNTS as i64).await;
     let second = cli.ok("cluster snapshots create");
     process.kill();
-    // Of p0 a part is damaged, of p1 the manifest.
-    let new: Vec<_> = objects(&saved, "p0000", "parts").difference(&before[0]).cloned().collect();
-    assert!(!new.is_empty());
-    new.iter().for_each(|part| flip(part));
-    let newest = |partition: &str| {
-        let all = second["snapshots"].as_array().unwrap();
-        let one = all.iter().find(|one| one["partition"] == partition).unwrap();
-        one["id"].as_str().unwrap().to_owned()
+    // Of one partition a part is damaged, of another one the manifest.
+    let changed = |partition: usize| -> Vec<PathBuf> {
+        objects(&saved, partition, "parts").difference(&before[partition]).cloned().collect()
     };
-    let (p0, p1) = (newest("p0"), newest("p1"));
-    let manifest = objects(&saved, "p0001", "snapshots").into_iter().find(|path| path.ends_with(&p1)).unwrap();
+    let mut with_news = (0..8).filter(|partition| !changed(*partition).is_empty());
+    let (one, other) = (with_news.next().unwrap(), with_news.next().unwrap());
+    let third = with_news.next().unwrap();
+    changed(one).iter().for_each(|part| flip(part));
+    let newest = |partition: usize| {
+        let all = second["snapshots"].as_array().unwrap();
+        let found = all.iter().find(|snapshot| snapshot["partition"] == format!("p{partition}")).unwrap();
+        found["id"].as_str().unwrap().to_owned()
+    };
+    let (p0, p1) = (newest(one), newest(other));
+    let manifest = objects(&saved, other, "snapshots").into_iter().find(|path| path.ends_with(&p1)).unwrap();
     flip(&manifest);
     let (code, document, _) = offline(&["snapshot", "verify", &p0, "--from", &place]);
     assert_eq!((code, &document["sound"]), (0, &json!(true)), "it is all there: {document}");
@@ -344,10 +350,10 @@ async fn damage_is_passed_over_and_nothing_is_stuck_behind_what_is_lost() {
 
     let restored = restore(&program, &place, &[]);
     let of = |partition: usize| &restored["partitions"][partition];
-    assert_eq!(of(0)["passed_over"][0]["id"], json!(p0), "{restored}");
-    assert_eq!(of(0)["passed_over"][0]["code"], "SN011");
-    assert_eq!(of(1)["passed_over"][0]["code"], "SN016");
-    assert_eq!(of(2)["passed_over"], json!([]));
+    assert_eq!(of(one)["passed_over"][0]["id"], json!(p0), "{restored}");
+    assert_eq!(of(one)["passed_over"][0]["code"], "SN011");
+    assert_eq!(of(other)["passed_over"][0]["code"], "SN016");
+    assert_eq!(of(third)["passed_over"], json!([]));
     // Two partitions are of an earlier moment than the others: that is counted.
     assert!(restored["messages"]["lost"].as_u64().unwrap() > 0, "{restored}");
     assert!(restored["messages"]["unknown"].as_u64().unwrap() > 0, "{restored}");
@@ -363,21 +369,13 @@ async fn damage_is_passed_over_and_nothing_is_stuck_behind_what_is_lost() {
     process.kill();
 
     // All of the moment before is another choice, and a whole one.
-    let instant = restored["partitions"][0]["created_at"].as_str().unwrap().to_owned();
-    let instant = humantime_after(&instant);
+    let instant = of(one)["created_at"].as_str().unwrap();
     let restored =
-        restore(&program, &place, &["--as-of", &instant, "--cluster", restored["from_cluster_id"].as_str().unwrap()]);
+        restore(&program, &place, &["--as-of", instant, "--cluster", restored["from_cluster_id"].as_str().unwrap()]);
     assert_eq!((&restored["messages"]["lost"], &restored["messages"]["unknown"]), (&json!(0), &json!(0)), "{restored}");
     let process = program.start();
     assert_eq!(balances(&process.ingress).await, vec![OPENING; ACCOUNTS as usize]);
     process.stop();
-}
-
-/// The end of the tenth of a second in which a time is: all snapshots of its round are made by then.
-fn humantime_after(time: &str) -> String {
-    let (seconds, fraction) = time.trim_end_matches('Z').split_once('.').unwrap();
-    let millis: u64 = fraction.get(..3).unwrap().parse().unwrap();
-    format!("{seconds}.{:03}Z", (millis + 400).min(999))
 }
 
 /// The sum, once it is the same for a while.
@@ -421,4 +419,66 @@ async fn the_folder_of_a_stopped_node_is_backed_up() {
     let process = program.start();
     assert_eq!(balances(&process.ingress).await, vec![OPENING; ACCOUNTS as usize]);
     process.stop();
+}
+
+/// Partitions that a node leads.
+async fn led(process: &Process) -> f64 {
+    let page = process.admin.get("/metrics").expect().await.text();
+    let lines = page.lines().filter(|line| line.starts_with("abide_partition_leader{"));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_are_restored_as_one_that_grows() {
+    let s3 = TestS3::start();
+    let place = s3.location("three");
+    let programs: Vec<_> = (0..3).map(|_| vault(&place)).collect();
+    let mut programs = programs.into_iter();
+    let first = programs.next().unwrap();
+    let mut running = vec![first.start()];
+    let mut others = Vec::new();
+    for program in programs {
+        let program = program.env("ABIDE_JOIN", running[0].peer.clone());
+        running.push(program.start());
+        others.push(program);
+    }
+    open_accounts(&running[1].ingress).await;
+    wait::until("all nodes lead", || async {
+        let mut all = Vec::new();
+        for process in &running {
+            all.push(led(process).await);
+        }
+        if all.iter().all(|led| *led >= 2.0) { Ok(()) } else { Err(all) }
+    })
+    .await;
+    for number in 0..100 {
+        assert_eq!(transfer(&running[2].ingress, number, number * 5 + 2, 2).await, 200);
+    }
+    wait_sum(&running[0].ingress, OPENING * ACCOUNTS as i64).await;
+    // Any node takes the order; each makes those that it leads.
+    let saved = wait::until("all are saved", || async {
+        let saved: Value = running[1].admin.json("/cluster/snapshots", json!({})).ok().await;
+        if saved["failed"] == json!([]) { Ok(saved) } else { Err(saved) }
+    })
+    .await;
+    assert_eq!(made(&saved).len(), 9);
+    let makers: BTreeSet<_> =
+        saved["snapshots"].as_array().unwrap().iter().map(|one| one["node"].to_string()).collect();
+    assert_eq!(makers.len(), 3, "{saved}");
+    let before = balances(&running[0].ingress).await;
+    running.into_iter().for_each(Process::kill);
+    others.iter().for_each(|program| fs::remove_dir_all(program.data()).unwrap());
+
+    let restored = restore(&first, &place, &[]);
+    assert_eq!(restored["messages"]["between"], json!([]));
+    let process = first.start();
+    assert_eq!(balances(&process.ingress).await, before);
+    // It grows as any other.
+    let joined = Program::new(VAULT).env("ABIDE_JOIN", process.peer.clone());
+    let joined = joined.start();
+    assert_eq!(balances(&joined.ingress).await, before);
+    for number in 0..ACCOUNTS {
+        assert_eq!(transfer(&joined.ingress, number, number + 1, 1).await, 200);
+    }
+    wait_sum(&process.ingress, OPENING * ACCOUNTS as i64).await;
 }

@@ -51,10 +51,12 @@ impl Archive {
     pub(super) async fn round(&self, partitions: &[PartitionId]) -> Round {
         let mut round = Round { saved: Vec::new(), failed: false };
         let mut down: Option<String> = None;
+        // That of the whole round, and no later than what it holds.
+        let moment = Millis(clock::wall());
         for (partition, exported) in self.exports(partitions).await {
             let saved = match (exported, &down) {
                 (_, Some(reason)) => Err(NotSaved::StoreDown(reason.clone())),
-                (Ok(exported), None) => self.make(exported).await,
+                (Ok(exported), None) => self.make(exported, moment).await,
                 (Err(error), None) => Err(error),
             };
             match saved {
@@ -114,11 +116,11 @@ impl Archive {
     }
 
     /// Sends one, and removes what it makes superfluous.
-    async fn make(&self, exported: Arc<Exported>) -> Result<SavedPartition, NotSaved> {
+    async fn make(&self, exported: Arc<Exported>, moment: Millis) -> Result<SavedPartition, NotSaved> {
         let started = Instant::now();
         let repository = self.repository().await?;
         let partition = exported.partition;
-        let meta = self.meta(&exported);
+        let meta = self.meta(&exported, moment);
         let rows = paged_rows(move |after| {
             exported.rows.lock().unwrap_or_else(PoisonError::into_inner).page(after, PAGE_BYTES)
         });
@@ -134,7 +136,7 @@ impl Archive {
         Ok(self.outcome(&created))
     }
 
-    fn meta(&self, exported: &Exported) -> SnapshotMeta {
+    fn meta(&self, exported: &Exported, moment: Millis) -> SnapshotMeta {
         let Exported { partition, point, log_time, state_hash, .. } = exported;
         SnapshotMeta {
             kind: if *partition == PartitionId::META { SnapshotKind::Meta } else { SnapshotKind::Partition },
@@ -146,7 +148,7 @@ impl Archive {
             node_id: u64::from(self.0.cluster.node().0),
             features: self.0.cluster.wanted().cluster.features,
             // It is compared with the store's clock and with those of other nodes.
-            created_at: Millis(clock::wall()),
+            created_at: moment,
         }
     }
 

@@ -39,7 +39,7 @@ struct Clock;
 #[handlers]
 impl Clock {
     fn tick(&self, _cx: &mut Turn, word: String) {
-        ledger::write(&format!("tick-{word}")).expect("the ledger can be written");
+        ledger::write(&format!("tick-{word} .")).expect("the ledger can be written");
     }
 }
 
