@@ -36,6 +36,7 @@ pub const CODES: &[(ErrorCode, &str)] = &[
     (NO_CODE, "no code of the pinned version"),
     (NOT_READY, "no result yet"),
     (NO_LEADER, "no leader"),
+    (SNAPSHOT_STORE, "store of snapshots failed"),
     (NODE_REMOVED, "node removed"),
     (BUILD_TOO_OLD, "build too old for the cluster"),
 ];
@@ -84,6 +85,8 @@ pub const NO_CODE: ErrorCode = ErrorCode(572);
 pub const NO_LEADER: ErrorCode = ErrorCode(521);
 /// The invocation exists and has no result yet.
 pub const NOT_READY: ErrorCode = ErrorCode(470);
+/// The store of snapshots did not do what it was asked; the message has its own code.
+pub const SNAPSHOT_STORE: ErrorCode = ErrorCode(522);
 /// The node, or the data directory it has, was removed from the cluster for ever.
 pub const NODE_REMOVED: ErrorCode = ErrorCode(480);
 /// The build of a node lacks features that are in force in the cluster.

@@ -16,6 +16,7 @@ mod orders;
 mod request;
 mod schedules;
 mod services;
+mod snapshots;
 mod state;
 
 use std::net::SocketAddr;
@@ -79,7 +80,8 @@ pub(crate) async fn serve(
     let registry = engine.registry().clone();
     let services: Vec<_> = registry.services().map(|service| service.descriptor().clone()).collect();
     let beside = schedules::router(engine.clone())
-        .merge(cluster::router(cluster::NodeHelm { engine: engine.clone(), transport }));
+        .merge(cluster::router(cluster::NodeHelm { engine: engine.clone(), transport }))
+        .merge(snapshots::router(engine.clone()));
     let office = Office { beside, ..Office::new(engine, services, config, ingress, metrics, health) };
     office.serve(listener, config, stop, drain).await
 }

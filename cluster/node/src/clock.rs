@@ -72,7 +72,9 @@ pub(crate) fn raise(floor: Millis) {
     }
 }
 
-fn wall() -> u64 {
+/// What the system's clock shows, in ms since the Unix epoch: for what is compared with the clocks of others, such as a
+/// store's.
+pub(crate) fn wall() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

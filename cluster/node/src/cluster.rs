@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use abide_model::id::{NodeId, PartitionId, ReplicaId};
+use abide_model::id::{Millis, NodeId, PartitionId, ReplicaId};
 use abide_model::table::NodeState;
 use abide_peer::Peers;
 use abide_placement::Wanted;
@@ -73,11 +73,11 @@ pub(crate) struct Cluster(Arc<Inner>);
 
 struct Inner {
     node: NodeId,
-    partitions: u32,
     leaders: RwLock<BTreeMap<PartitionId, Leader>>,
     /// Highest index of each partition that is known to be applied somewhere.
     applied: Mutex<BTreeMap<PartitionId, u64>>,
     wanted: RwLock<Arc<Wanted>>,
+    saved: Mutex<BTreeMap<PartitionId, Saved>>,
     told: Mutex<BTreeMap<NodeId, Told>>,
     /// Groups of which this node has a replica.
     hosted: RwLock<BTreeSet<PartitionId>>,
@@ -95,6 +95,17 @@ struct Leader {
     node: Option<NodeId>,
 }
 
+/// The newest snapshot of a partition outside of the nodes, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Saved {
+    /// The last index that it covers.
+    pub(crate) index: u64,
+    /// When it was made.
+    pub(crate) created_at: Millis,
+    /// Stored bytes of its parts.
+    pub(crate) bytes: u64,
+}
+
 /// The last that a node said of itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
@@ -103,13 +114,13 @@ pub(crate) struct Told {
 }
 
 impl Cluster {
-    pub(crate) fn new(node: NodeId, partitions: u32) -> Self {
+    pub(crate) fn new(node: NodeId) -> Self {
         Self(Arc::new(Inner {
             node,
-            partitions,
             leaders: RwLock::default(),
             applied: Mutex::default(),
             wanted: RwLock::default(),
+            saved: Mutex::default(),
             told: Mutex::default(),
             hosted: RwLock::default(),
             contacts: RwLock::default(),
@@ -229,6 +240,24 @@ impl Cluster {
         self.0.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The newest snapshot of a partition outside of the nodes.
+    pub(crate) fn saved(&self, partition: PartitionId) -> Option<Saved> {
+        self.all_saved().get(&partition).copied()
+    }
+
+    /// Takes note of a snapshot. A later one that is known stays.
+    pub(crate) fn note_saved(&self, partition: PartitionId, saved: Saved) {
+        let mut all = self.all_saved();
+        let known = all.entry(partition).or_insert(saved);
+        if saved.created_at > known.created_at {
+            *known = saved;
+        }
+    }
+
+    fn all_saved(&self) -> MutexGuard<'_, BTreeMap<PartitionId, Saved>> {
+        self.0.saved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What the tables of the meta group say.
     pub(crate) fn wanted(&self) -> Arc<Wanted> {
         Arc::clone(&self.0.wanted.read().unwrap_or_else(PoisonError::into_inner))
@@ -248,6 +277,9 @@ impl Cluster {
             }
             if node != self.0.node {
                 self.note_applied(partition, replica.applied);
+                if let Some(saved) = replica.saved {
+                    self.note_saved(partition, saved.into());
+                }
             }
         }
         let told = Told { at: Instant::now(), status: Arc::new(status) };
@@ -312,10 +344,11 @@ pub(crate) fn node_of(replica: u64) -> NodeId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wire::ReplicaStatus;
 
     #[test]
     fn a_later_term_is_believed() {
-        let cluster = Cluster::new(NodeId(1), 2);
+        let cluster = Cluster::new(NodeId(1));
         let route = || cluster.route(PartitionId(0));
         assert_eq!(route(), Route::Nobody);
         cluster.leads(PartitionId(0), 3, Some(NodeId(2)));
@@ -334,8 +367,20 @@ mod tests {
     }
 
     #[test]
+    fn what_others_saved_is_known() {
+        let (cluster, p1) = (Cluster::new(NodeId(1)), PartitionId(1));
+        let saved = |index, created_at| Saved { index, created_at: Millis(created_at), bytes: 9 };
+        cluster.note_saved(p1, saved(7, 100));
+        let replica = ReplicaStatus { partition: 1, saved: Some(saved(8, 200).into()), ..ReplicaStatus::default() };
+        cluster.told(NodeId(2), NodeStatus { replicas: vec![replica], ..NodeStatus::default() });
+        cluster.note_saved(p1, saved(7, 150));
+        assert_eq!(cluster.saved(p1), Some(saved(8, 200)));
+        assert_eq!(cluster.saved(PartitionId(0)), None);
+    }
+
+    #[test]
     fn indexes_only_grow() {
-        let cluster = Cluster::new(NodeId(1), 2);
+        let cluster = Cluster::new(NodeId(1));
         cluster.note_applied(PartitionId(1), 7);
         cluster.note_applied(PartitionId(1), 5);
         assert_eq!((cluster.applied(PartitionId(1)), cluster.applied(PartitionId(0))), (7, 0));

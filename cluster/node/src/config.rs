@@ -6,6 +6,7 @@
 //! Unknown names are faults, and all faults are reported at once.
 
 mod fault;
+mod secret;
 mod source;
 mod text;
 pub mod units;
@@ -19,6 +20,7 @@ use abide_model::limits;
 use serde::{Deserialize, Serialize};
 
 pub use fault::{ConfigError, Fault};
+pub use secret::Secret;
 pub use text::{annotated_defaults, usage};
 pub use units::ByteSize;
 
@@ -122,8 +124,13 @@ pub struct ClusterOf {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Snapshot {
-    /// `s3://bucket/prefix?region=…&endpoint=…`, or a folder; nothing is saved when empty. Default empty.
+    /// `s3://bucket/prefix?region=…&endpoint=…`, or a folder; nothing is saved when empty. The same on all nodes. Default
+    /// empty.
     pub to: String,
+    /// Key of a bucket; with an empty one it is that of the environment, a profile or the machine's role. Default empty.
+    pub access_key_id: String,
+    /// Its secret. Default empty.
+    pub secret_access_key: Secret,
 }
 
 /// Bounds of the work in progress; past one of them new work is refused at the door with 429.
@@ -355,6 +362,16 @@ impl Config {
             self.cluster.join.iter().all(|address| address.contains(':')),
             "cluster.join",
             "must list peer addresses, for example \"10.0.0.1:5122\"",
+        );
+        if !self.snapshot.to.is_empty()
+            && let Err(error) = self.snapshot.to.parse::<abide_snapshot::Location>()
+        {
+            check(false, "snapshot.to", &format!("cannot be used: {error}"));
+        }
+        check(
+            self.snapshot.access_key_id.is_empty() == self.snapshot.secret_access_key.is_empty(),
+            "snapshot.secret_access_key",
+            "comes together with `snapshot.access_key_id`",
         );
         check(self.limits.outstanding > 0, "limits.outstanding", "must be at least 1");
         check(self.limits.flows > 0, "limits.flows", "must be at least 1");

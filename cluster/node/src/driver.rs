@@ -49,7 +49,7 @@ use answer::Answers;
 use attempts::Attempts;
 pub(crate) use checkpoint::CheckpointWriter;
 use checkpoint::Checkpoints;
-pub(crate) use event::{DriverHandle, Event, Events, PeerInput, Query};
+pub(crate) use event::{DriverHandle, Event, Events, Overtaken, PeerInput, Query};
 use mail::Outgoing;
 pub(crate) use mail::decode_frame;
 pub(crate) use replicas::FOUNDER;

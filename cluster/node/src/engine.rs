@@ -10,8 +10,9 @@ mod order;
 mod route;
 mod schedules;
 mod serve;
+mod snapshots;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use abide_host::{Completion, HostHandle, Refusal};
 use abide_model::command::{Access, Body, Form, Invoke, LetterOrder, Priority, Signal, StateEdit, Target};
@@ -30,6 +31,7 @@ pub use self::freshness::{Freshness, UnknownFreshness};
 use self::limiter::Limiter;
 pub use self::order::{Deployment, Order};
 use self::serve::Serving;
+use crate::archive::Archive;
 use crate::clock;
 use crate::cluster::{Asker, Cluster};
 use crate::config;
@@ -148,6 +150,8 @@ struct Inner {
     others: Option<Others>,
     /// Invocations that other nodes passed on and that are under way here.
     serving: Serving,
+    /// Where the state of partitions is saved, if anywhere.
+    archive: OnceLock<Archive>,
 }
 
 /// What it takes to reach other nodes.
@@ -194,8 +198,9 @@ impl Engine {
         others: Option<Others>,
     ) -> Self {
         let limiter = Limiter::new(&registry);
-        let serving = Serving::default();
-        Self(Arc::new(Inner { registry, driver, host, partitions, retention, limiter, cluster, others, serving }))
+        let (serving, archive) = (Serving::default(), OnceLock::new());
+        let inner = Inner { registry, driver, host, partitions, retention, limiter, cluster, others, serving, archive };
+        Self(Arc::new(inner))
     }
 
     /// What this node knows of the others.

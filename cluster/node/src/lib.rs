@@ -24,6 +24,7 @@ pub mod shutdown;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+mod archive;
 mod backend;
 mod date;
 mod delay;

@@ -35,7 +35,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_change_is_told_once() {
-        let (cluster, stop) = (Cluster::new(NodeId(1), 1), Stop::default());
+        let (cluster, stop) = (Cluster::new(NodeId(1)), Stop::default());
         let (sender, mut levels) = tokio::sync::mpsc::unbounded_channel();
         let apply = move |level: Option<&str>| sender.send(level.map(str::to_owned)).unwrap();
         let following = tokio::spawn(follow(cluster.clone(), apply, stop.clone()));

@@ -4,6 +4,7 @@
 //! is not a bound service is counted as `unknown`. Handles are made once and kept by who counts, because finding one by
 //! its labels costs more than counting. `ops/metrics.md` is made from [`INVENTORY`].
 
+mod archive;
 mod door;
 mod driver;
 mod inventory;
@@ -16,6 +17,7 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::shutdown::Stop;
+pub use archive::ArchiveMetrics;
 pub use door::{DoorMetrics, HandlerMetrics, InFlight, Rejection, Rejections, UNKNOWN};
 pub use driver::{Completions, DriverMetrics};
 pub use inventory::{INVENTORY, Kind, MetricDoc, inventory_table};

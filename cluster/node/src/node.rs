@@ -22,6 +22,7 @@ use abide_storage::{
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle as TaskHandle;
 
+use crate::archive::{Archive, Place};
 use crate::client::LocalTransport;
 use crate::cluster::join::{self, JoinError};
 use crate::cluster::transport::{Office, Transport};
@@ -117,6 +118,8 @@ pub struct Node {
     doors: Doors,
     runtime: Background,
     peer_runtime: Background,
+    /// Of its own, so that nothing that serves waits for snapshots.
+    _archive_runtime: Option<Background>,
     peers: Peers,
     host: Host,
     driver: DriverHandle,
@@ -182,7 +185,7 @@ impl Node {
         let state = Arc::new(FjallState::open(&data.state_dir(), FjallStateSettings::default())?);
         let partitions = identity.partitions;
 
-        let cluster = Cluster::new(node, partitions);
+        let cluster = Cluster::new(node);
         let host = Host::start(registry.clone(), driver.clone(), host_settings(config, partitions))?;
         let settings = DriverSettings {
             partitions,
@@ -256,6 +259,17 @@ impl Node {
         runtime.handle().spawn(join::announce(engine.clone(), node, info));
         doors.push(peer_runtime.handle().spawn(controller::run(engine.clone(), transport.clone(), stop.clone())));
 
+        let archive_runtime = match Place::of(&config.snapshot, &identity.cluster_id, partitions) {
+            Some(place) => {
+                let runtime = background("abide-archive", "the runtime of the archive")?;
+                let (archive, orders) = Archive::new(place, cluster.clone(), driver.clone());
+                engine.set_archive(archive.clone());
+                doors.push(runtime.handle().spawn(archive.keep(orders, stop.clone())));
+                Some(runtime)
+            }
+            None => None,
+        };
+
         let settings = ingress::Settings::from(&config.ingress);
         let serving = ingress::serve(at_ingress, engine.clone(), settings, health.clone(), stop.clone(), DRAIN_TIME);
         doors.push(runtime.handle().spawn(async move {
@@ -278,7 +292,19 @@ impl Node {
         doors.push(runtime.handle().spawn(metrics::upkeep(stop.clone())));
         health.enter(Phase::Ready);
         let doors = Doors { ingress, admin, peer, tasks: doors };
-        Ok(Self { engine, stop, health, doors, runtime, peer_runtime, peers, host, driver, driver_thread })
+        Ok(Self {
+            engine,
+            stop,
+            health,
+            doors,
+            runtime,
+            peer_runtime,
+            _archive_runtime: archive_runtime,
+            peers,
+            host,
+            driver,
+            driver_thread,
+        })
     }
 
     /// The way into the node.

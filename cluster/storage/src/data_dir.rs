@@ -242,6 +242,30 @@ impl DataDir {
         inspect(path)
     }
 
+    /// Makes an empty or missing directory ready to be filled with databases that were made elsewhere; [`DataDir::complete`]
+    /// then says whose they are. Until that, nobody takes the directory for a node's.
+    ///
+    /// # Errors
+    /// [`DataDirError::NotADataDir`] when there is anything in it, also when it is of a node.
+    pub fn prepare(path: &Path) -> Result<(), DataDirError> {
+        if inspect(path)?.is_some() {
+            return Err(DataDirError::NotADataDir { path: path.to_path_buf(), reason: "it is of a node already" });
+        }
+        create_dir(path).map_err(|error| io_error("create", path, error))
+    }
+
+    /// Says whose the databases in a directory are, once they are complete and synced; see [`DataDir::prepare`].
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`], and [`DataDirError::NotADataDir`] when the directory is somebody's already.
+    pub fn complete(path: &Path, expected: &Expected) -> Result<Identity, DataDirError> {
+        let file = path.join("IDENTITY");
+        if files::read_optional(&file).map_err(|error| io_error("read", &file, error))?.is_some() {
+            return Err(DataDirError::NotADataDir { path: path.to_path_buf(), reason: "it is of a node already" });
+        }
+        write_identity(path, expected)
+    }
+
     /// Whose the directory is.
     #[must_use]
     pub fn identity(&self) -> &Identity {

@@ -41,5 +41,5 @@ pub use log::{
     PARTITIONS_MAX, RecoveredLog,
 };
 pub use memory::{CommitOutcome, MemLog, MemState};
-pub use overlay::{Checkpoint, Export, ExportedRows, Overlay, SLOT_OVERHEAD_BYTES, drop_rows, load_rows};
+pub use overlay::{Checkpoint, Export, ExportedRows, Overlay, SLOT_OVERHEAD_BYTES, drop_rows, load_rows, paged_rows};
 pub use state::{StateSnapshot, StateStore, StateWrite};

@@ -230,6 +230,30 @@ impl Export {
     }
 }
 
+/// The rows of an export as one stream: `page` gives those behind a key, as [`Export::page`] does. Ends behind an error.
+pub fn paged_rows(
+    mut page: impl FnMut(Option<&[u8]>) -> Result<ExportedRows, StorageError>,
+) -> impl Iterator<Item = Result<(Bytes, Bytes), StorageError>> {
+    let mut rows = Vec::new().into_iter();
+    let (mut after, mut is_over) = (None::<Bytes>, false);
+    std::iter::from_fn(move || {
+        if rows.len() == 0 && !is_over {
+            match page(after.as_deref()) {
+                Ok(next) => {
+                    after = next.last().map(|(key, _)| key.clone());
+                    is_over = next.is_empty();
+                    rows = next.into_iter();
+                }
+                Err(error) => {
+                    is_over = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        rows.next().map(Ok)
+    })
+}
+
 /// Writes the rows of a snapshot into a generation that nobody reads yet.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::api::Path;
 use crate::error::CliError;
 use crate::output::Output;
-use crate::{Context, Watch};
+use crate::{Context, Watch, restore, snapshots};
 
 /// The commands.
 #[derive(Subcommand)]
@@ -52,6 +52,14 @@ pub(crate) enum Command {
     /// Certificates for connections between nodes; made on this machine.
     #[command(subcommand)]
     Certs(certs::Command),
+    /// The saved state of its partitions.
+    #[command(subcommand)]
+    Snapshots(snapshots::Online),
+    /// Found a cluster anew from the snapshots of one that is gone.
+    ///
+    /// Fills an empty folder with the newest sound snapshot of every partition, as that of the first node of a new cluster.
+    /// Start a node on it, and let others join. No node has to run. Says what is lost.
+    Restore(restore::Args),
 }
 
 /// Runs one of them.
@@ -83,6 +91,8 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Config(command) => config::run(context, command),
         Command::Hash(hashes::Command::Check) => hashes::check(context),
         Command::Certs(command) => certs(&context.output, &command),
+        Command::Snapshots(command) => snapshots::online(context, command),
+        Command::Restore(args) => restore::run(context, &args),
     }
 }
 

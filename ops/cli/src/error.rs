@@ -34,6 +34,9 @@ pub(crate) enum CliError {
     /// The server answered with an error.
     #[error("{message}{}", code_note(.code))]
     Answered { status: u16, message: String, code: Option<String> },
+    /// Snapshots or a data folder that were looked at without a node.
+    #[error("{message} [{code}]")]
+    Offline { message: String, code: &'static str },
     /// Some of several operations failed; each was already reported.
     #[error("{failed} of {total} failed")]
     Partly { failed: usize, total: usize },
@@ -72,6 +75,13 @@ impl CliError {
             },
             Self::NotYet(_) => Exit::Conflict,
             Self::Shown { exit, .. } => *exit,
+            Self::Offline { code, .. } => match *code {
+                "SN010" | "RS003" => Exit::Usage,
+                "SN001" | "SN019" | "RS002" | "RS007" => Exit::NotFound,
+                "RS001" | "RS004" | "RS006" | "DD001" => Exit::Conflict,
+                "SN003" => Exit::Unreachable,
+                _ => Exit::Failed,
+            },
             Self::Partly { .. } | Self::InvocationFailed { .. } | Self::Local(_) => Exit::Failed,
             Self::Aborted => Exit::Aborted,
         }
@@ -80,6 +90,10 @@ impl CliError {
     /// The document that `--json` prints instead of a result.
     pub(crate) fn json(&self) -> Value {
         let mut error = json!({ "message": self.to_string(), "exit_code": self.exit() as u8 });
+        if let Self::Offline { message, code } = self {
+            error["message"] = message.as_str().into();
+            error["code"] = (*code).into();
+        }
         if let Self::Answered { status, message, code } = self {
             error["message"] = message.as_str().into();
             error["status"] = (*status).into();

@@ -1,5 +1,6 @@
 //! The command `abide`: what runs, why it waits, and every order an operator can give. Talks HTTP to a node's admin API;
-//! knows nothing of the node's code but how certificates between nodes are made.
+//! knows nothing of the node's code but how certificates between nodes are made. Only snapshots it reads and makes itself,
+//! where no node runs.
 
 mod api;
 mod cluster;
@@ -8,10 +9,13 @@ mod editor;
 mod error;
 mod invocations;
 mod output;
+mod restore;
 mod schedules;
 mod services;
+mod snapshots;
 mod state;
 mod status;
+mod store;
 mod table;
 mod target;
 mod text;
@@ -93,6 +97,9 @@ enum Command {
     /// Messages that failed for good.
     #[command(subcommand, visible_alias = "dl")]
     Deadletters(deadletters::Command),
+    /// The saved state of partitions: made, listed, checked and restored, also where no node runs.
+    #[command(subcommand)]
+    Snapshot(snapshots::Command),
     /// A script that completes commands in a shell.
     Completions {
         /// The shell.
@@ -152,6 +159,7 @@ fn run(global: Global, command: Command) -> Result<(), CliError> {
         Command::Schedules(command) => schedules::run(&context, command),
         Command::State(command) => state::run(&context, command),
         Command::Deadletters(command) => deadletters::run(&context, command),
+        Command::Snapshot(command) => snapshots::run(&context, command),
         Command::Completions { .. } => Ok(()),
     }
 }

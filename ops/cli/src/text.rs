@@ -95,6 +95,15 @@ pub(crate) fn date(value: &Value) -> String {
     humantime::parse_rfc3339_weak(&text).map_or(text, |at| humantime::format_rfc3339_seconds(at).to_string())
 }
 
+/// A number of bytes in the unit that fits.
+pub(crate) fn size(bytes: u64) -> String {
+    let units = [("GiB", 1_u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match units.into_iter().find(|(_, unit)| bytes >= *unit) {
+        Some((name, unit)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
+        None => format!("{bytes} B"),
+    }
+}
+
 /// A duration in its largest unit, and the next one below while that says something.
 pub(crate) fn span(time: Duration) -> String {
     let seconds = time.as_secs();

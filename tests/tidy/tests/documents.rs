@@ -64,7 +64,7 @@ fn the_code_map_is_the_dependency_graph() {
 #[test]
 fn every_error_code_has_its_line() {
     let text = read("ops/runbooks/errors.md");
-    let headings = ["## Requests", "## Storage", "## Data directory", "## Peers", "## Snapshots"];
+    let headings = ["## Requests", "## Storage", "## Data directory", "## Peers", "## Snapshots", "## Restore"];
     let documented: BTreeSet<String> =
         headings.into_iter().flat_map(|heading| table(&text, heading)).map(|row| row[0].clone()).collect();
     let mut codes: BTreeSet<String> = abide_model::error::CODES.iter().map(|(code, _)| code.to_string()).collect();
@@ -73,9 +73,10 @@ fn every_error_code_has_its_line() {
         "cluster/storage/src/data_dir.rs",
         "cluster/peer/src/error.rs",
         "cluster/snapshot/src/error.rs",
+        "cluster/restore/src/error.rs",
     ];
     let is_code = |part: &str| {
-        let prefixes = ["ST", "DD", "PE", "SN"];
+        let prefixes = ["ST", "DD", "PE", "SN", "RS"];
         part.len() == 5 && prefixes.contains(&&part[..2]) && part[2..].bytes().all(|byte| byte.is_ascii_digit())
     };
     for file in files {

@@ -182,7 +182,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_latest_leader_of_those_who_are_heard_is_seen() {
-        let cluster = Cluster::new(NodeId(1), 2);
+        let cluster = Cluster::new(NodeId(1));
         let nodes = [1, 2, 3].map(|node| (NodeId(node), NodeRow::default())).into();
         cluster.set_wanted(Wanted { nodes, ..Wanted::default() });
         let mut witness = Witness::default();

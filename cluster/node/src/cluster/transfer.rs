@@ -6,7 +6,7 @@ use abide_model::codec;
 use abide_model::id::{PartitionId, ReplicaId};
 use abide_peer::PartStream;
 use abide_snapshot::{Part, PartBuilder, PartDescriptor, PartHash, PartReader, PartSequence};
-use abide_storage::{StateStore, drop_rows, load_rows};
+use abide_storage::{StateStore, drop_rows, load_rows, paged_rows};
 use bytes::Bytes;
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
@@ -93,17 +93,12 @@ async fn send(transport: &Transport, sending: Sending) -> Result<(), String> {
 pub(crate) fn read_parts(exported: &Exported, mut give: impl FnMut(Part) -> bool) -> Result<(), String> {
     let rows = exported.rows.lock().unwrap_or_else(PoisonError::into_inner);
     let mut builder = PartBuilder::new();
-    let mut after: Option<Bytes> = None;
-    loop {
-        let page = rows.page(after.as_deref(), PAGE_BYTES).map_err(|error| error.to_string())?;
-        let Some((last, _)) = page.last() else { break };
-        after = Some(last.clone());
-        for (key, value) in page {
-            if let Some(part) = builder.push(key, &value).map_err(|error| error.to_string())?
-                && !give(part)
-            {
-                return Err("nobody takes the parts any more".into());
-            }
+    for row in paged_rows(|after| rows.page(after, PAGE_BYTES)) {
+        let (key, value) = row.map_err(|error| error.to_string())?;
+        if let Some(part) = builder.push(key, &value).map_err(|error| error.to_string())?
+            && !give(part)
+        {
+            return Err("nobody takes the parts any more".into());
         }
     }
     if let Some(part) = builder.finish().map_err(|error| error.to_string())?

@@ -10,6 +10,7 @@ use abide_partition::Message as RaftMessage;
 use bytes::Bytes;
 use prost::Message;
 
+use super::Saved;
 use crate::engine::Accepted;
 
 /// One way, in order, may be lost.
@@ -108,6 +109,33 @@ pub(crate) struct ReplicaStatus {
     /// Since when it leads, in ms.
     #[prost(uint64, tag = "13")]
     pub(crate) leads_for_ms: u64,
+    /// Its newest snapshot outside of the nodes, as far as the node knows.
+    #[prost(message, optional, tag = "14")]
+    pub(crate) saved: Option<SavedStatus>,
+}
+
+/// A snapshot outside of the nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(crate) struct SavedStatus {
+    #[prost(uint64, tag = "1")]
+    pub(crate) index: u64,
+    /// When it was made, in ms since the Unix epoch.
+    #[prost(uint64, tag = "2")]
+    pub(crate) created_at: u64,
+    #[prost(uint64, tag = "3")]
+    pub(crate) bytes: u64,
+}
+
+impl From<Saved> for SavedStatus {
+    fn from(saved: Saved) -> Self {
+        Self { index: saved.index, created_at: saved.created_at.0, bytes: saved.bytes }
+    }
+}
+
+impl From<SavedStatus> for Saved {
+    fn from(saved: SavedStatus) -> Self {
+        Self { index: saved.index, created_at: Millis(saved.created_at), bytes: saved.bytes }
+    }
 }
 
 /// How far a follower is, as its leader knows it.
@@ -135,7 +163,7 @@ pub(crate) struct HashPoint {
 /// A request that is answered.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Request {
-    #[prost(oneof = "Ask", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Ask", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub(crate) ask: Option<Ask>,
 }
 
@@ -163,6 +191,9 @@ pub(crate) enum Ask {
     /// For rows of a partition.
     #[prost(message, tag = "7")]
     Rows(Rows),
+    /// To save the state of partitions outside of the nodes.
+    #[prost(message, tag = "8")]
+    Save(Save),
 }
 
 /// A node that wants to belong to the cluster.
@@ -218,10 +249,56 @@ pub(crate) struct Rows {
     pub(crate) limit: u32,
 }
 
+/// Partitions that the receiver leads, and is to save outside of the nodes.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct Save {
+    #[prost(uint32, repeated, tag = "1")]
+    pub(crate) partitions: Vec<u32>,
+}
+
+/// What became of them.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct SavedAll {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) partitions: Vec<SavedPartition>,
+}
+
+/// What became of the order to save a partition: a snapshot, or the reason why there is none.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct SavedPartition {
+    #[prost(uint32, tag = "1")]
+    pub(crate) partition: u32,
+    /// Why there is none; empty when there is one.
+    #[prost(string, tag = "2")]
+    pub(crate) failure: String,
+    /// Its name.
+    #[prost(string, tag = "3")]
+    pub(crate) id: String,
+    #[prost(uint64, tag = "4")]
+    pub(crate) index: u64,
+    #[prost(uint64, tag = "5")]
+    pub(crate) created_at: u64,
+    #[prost(uint64, tag = "6")]
+    pub(crate) rows: u64,
+    /// Stored bytes of its parts.
+    #[prost(uint64, tag = "7")]
+    pub(crate) bytes: u64,
+    /// Stored bytes of those that were not there before.
+    #[prost(uint64, tag = "8")]
+    pub(crate) uploaded_bytes: u64,
+    #[prost(uint64, tag = "9")]
+    pub(crate) uploaded_parts: u64,
+    #[prost(uint64, tag = "10")]
+    pub(crate) reused_parts: u64,
+    /// The node that made it.
+    #[prost(uint32, tag = "11")]
+    pub(crate) node: u32,
+}
+
 /// The answer to a [`Request`].
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Reply {
-    #[prost(oneof = "Told", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Told", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub(crate) told: Option<Told>,
 }
 
@@ -243,6 +320,12 @@ pub(crate) enum Told {
     Rows(RowsFound),
     #[prost(message, tag = "7")]
     Refused(WireRefusal),
+    /// What became of each partition.
+    #[prost(message, tag = "8")]
+    Saved(SavedAll),
+    /// A first copy was not taken, since it may have been overtaken by a second one. Begin again from this index.
+    #[prost(uint64, tag = "9")]
+    Overtaken(u64),
 }
 
 /// Welcome.
@@ -479,6 +562,8 @@ mod tests {
         let call = Forwarded { partition: 1, invoke: None, repeated: true, since: 5 };
         assert_eq!(ask(Ask::Call(call)), [1, 18, 6, 8, 1, 24, 1, 32, 5][..]);
         let rows = Rows { partition: 1, from: Bytes::from_static(b"a"), to: Bytes::new(), limit: 3 };
+        let save = Save { partitions: vec![0, 3] };
+        assert_eq!(ask(Ask::Save(save)), [1, 66, 4, 10, 2, 0, 3][..]);
         assert_eq!(ask(Ask::Rows(rows)), [1, 58, 7, 8, 1, 18, 1, b'a', 32, 3][..]);
     }
 

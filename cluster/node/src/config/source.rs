@@ -25,6 +25,9 @@ const SHORT: [(&str, &str); 6] = [
     ("partitions", "partitions"),
 ];
 
+/// The setting whose value is never printed.
+const SECRET: &str = "snapshot.secret_access_key";
+
 pub(super) fn parse(
     args: impl Iterator<Item = OsString>,
     env: impl Iterator<Item = (OsString, OsString)>,
@@ -103,7 +106,13 @@ impl Setting {
                 merged.insert(self.key, (value, self.origin));
             }
             Err(error) => {
-                faults.push(Fault::new(self.origin, Some(&self.key), format!("= {value}: {}", error.message().trim())));
+                let message = if self.key == SECRET {
+                    // Whatever it is, it is nobody's to read.
+                    "is not a text".to_owned()
+                } else {
+                    format!("= {value}: {}", error.message().trim())
+                };
+                faults.push(Fault::new(self.origin, Some(&self.key), message));
             }
         }
     }

@@ -54,6 +54,22 @@ fn later_sources_win() {
 }
 
 #[test]
+fn secrets_are_not_printed() {
+    let env = [("ABIDE_SNAPSHOT__ACCESS_KEY_ID", "key"), ("ABIDE_SNAPSHOT__SECRET_ACCESS_KEY", "geheim")];
+    let read = config(&["--snapshot.to", "s3://bucket/a"], &env);
+    assert_eq!(read.snapshot.secret_access_key.expose(), "geheim");
+    assert!(!format!("{read:?}").contains("geheim"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.toml");
+    fs::write(&file, "[snapshot]\nsecret_access_key = 12345\nto = \"s3://X\"\n").unwrap();
+    let text = faults(&["--config", file.to_str().unwrap()], &[]).join("\n");
+    assert!(text.contains("`snapshot.secret_access_key` is not a text") && !text.contains("12345"), "{text}");
+    let text = faults(&["--snapshot.to", "s3://X"], &env[..1]).join("\n");
+    assert!(text.contains("`snapshot.to` cannot be used"), "{text}");
+    assert!(text.contains("`snapshot.secret_access_key` comes together"), "{text}");
+}
+
+#[test]
 fn all_faults_are_listed_together() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a.toml");

@@ -42,8 +42,13 @@ pub(super) const DOCS: &[(&str, &str)] = &[
     (
         "snapshot.to",
         "Where the state of partitions is saved: s3://bucket/prefix?region=...&endpoint=..., or a folder; nowhere when \
-         empty.",
+         empty. The same on all nodes.",
     ),
+    (
+        "snapshot.access_key_id",
+        "Key of a bucket; when empty it is that of the environment (AWS_ACCESS_KEY_ID), a profile or the machine's role.",
+    ),
+    ("snapshot.secret_access_key", "Its secret. Better not a flag, which others on the machine can read."),
     ("limits.outstanding", "Most requests that wait for their result or acceptance; further ones are answered 429."),
     ("limits.flows", "Most flows with a running attempt; further ones wait in the log."),
     ("handlers.threads", "Number of threads that run handlers, 1 to 256."),

@@ -155,8 +155,13 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         let total: usize = self.slots.values().map(|slot| slot.partition.view().active_bytes()).sum();
         let by_size = total > self.settings.overlay_bytes;
         let now = Instant::now();
+        let together = self.can_export_together();
         for id in self.hosted() {
             let Some(slot) = self.slots.get_mut(&id) else { continue };
+            if slot.exports.is_asked() && !together {
+                // The checkpoint under way ends soon, and then it is taken with the others.
+                continue;
+            }
             let by_age = now.duration_since(slot.last_checkpoint) > self.settings.checkpoint_interval;
             if !(by_size || by_age || slot.exports.is_wanted()) || slot.partition.view().is_frozen() {
                 continue;

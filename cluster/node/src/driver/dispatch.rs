@@ -10,7 +10,7 @@ use abide_partition::{PartitionError, Recent};
 use abide_storage::{LogStore, StateStore};
 
 use super::answer::{Held, What};
-use super::event::Query;
+use super::event::{Overtaken, Query};
 use super::{Driver, Fatal, load};
 use crate::engine::Freshness;
 
@@ -86,6 +86,11 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
                 self.propose(partition, Command { request, body: Some(Body::Invoke(invoke)) })
             }
             Query::Again { partition, invoke, since, responder } => self.again(partition, invoke, since, responder),
+            Query::Overtaken { partition, id, since, responder } => {
+                let found = self.overtaken(partition, id, since)?;
+                let _ = responder.send(Ok(found));
+                Ok(())
+            }
             Query::Send { partition, invoke, responder } => {
                 let request = self.waiters.send(partition, responder);
                 self.propose(partition, Command { request, body: Some(Body::Invoke(invoke)) })
@@ -113,24 +118,36 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     /// an earlier one committed.
     fn again(&mut self, partition: PartitionId, invoke: Invoke, since: u64, responder: Responder) -> Result<(), Fatal> {
         let Some(id) = invoke.id() else { return Ok(()) };
-        let known = self.is_active(partition, id)? || self.stored(partition, id)?.is_some();
-        // The machine knows those: it attaches, or answers from the record.
-        let recent = if known { Recent::NotDone } else { self.slots[&partition].partition.recent(id, since) };
-        match recent {
-            Recent::Done(outcome) => {
-                let completion = Completion { invocation: id, outcome: *outcome, expires_at: None };
-                let _ = responder.send(Ok(completion));
+        match self.overtaken(partition, id, since)? {
+            Overtaken::Done(completion) => {
+                let _ = responder.send(Ok(*completion));
                 Ok(())
             }
-            Recent::Unknown => {
+            Overtaken::Forgotten(_) => {
                 let _ = responder.send(Err(Refusal::OutcomeUnknown));
                 Ok(())
             }
-            Recent::NotDone => {
+            // The machine attaches to what is under way, and answers from its record what has ended.
+            Overtaken::Known | Overtaken::No => {
                 let request = self.waiters.call(partition, id, responder);
                 self.propose(partition, Command { request, body: Some(Body::Invoke(invoke)) })
             }
         }
+    }
+
+    /// Whether an invocation was taken already, by this leader or one before.
+    fn overtaken(&mut self, partition: PartitionId, id: InvocationId, since: u64) -> Result<Overtaken, Fatal> {
+        if self.is_active(partition, id)? || self.stored(partition, id)?.is_some() {
+            return Ok(Overtaken::Known);
+        }
+        let replica = &self.slots[&partition].partition;
+        Ok(match replica.recent(id, since) {
+            Recent::Done(outcome) => {
+                Overtaken::Done(Box::new(Completion { invocation: id, outcome: *outcome, expires_at: None }))
+            }
+            Recent::Unknown => Overtaken::Forgotten(replica.applied_index()),
+            Recent::NotDone => Overtaken::No,
+        })
     }
 
     /// Whether the replica of this node is known to be new enough without asking. What its leader said of itself tells how

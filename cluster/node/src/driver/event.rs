@@ -31,6 +31,19 @@ pub(crate) enum Event {
     Stop,
 }
 
+/// What became of an invocation, as far as its leader knows.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Overtaken {
+    /// It was never taken.
+    No,
+    /// It is under way, or its result is in the tables.
+    Known,
+    /// It was executed.
+    Done(Box<Completion>),
+    /// What happened since then is forgotten. Now it is this index.
+    Forgotten(u64),
+}
+
 /// A request to the tables of a partition.
 pub(crate) enum Query {
     /// Accept an invocation and answer when it is complete.
@@ -44,6 +57,14 @@ pub(crate) enum Query {
     /// As [`Query::Call`], of a request that was made before and may have been executed: `since` is an index that was
     /// applied before that.
     Again { partition: PartitionId, invoke: Invoke, since: u64, responder: Responder },
+    /// What became of an invocation whose first copy arrives only now: a later copy may have overtaken it. `since` is as in
+    /// [`Query::Again`].
+    Overtaken {
+        partition: PartitionId,
+        id: InvocationId,
+        since: u64,
+        responder: oneshot::Sender<Result<Overtaken, Refusal>>,
+    },
     /// Run a shared turn on the state of this node's replica, if that is new enough.
     Read { partition: PartitionId, invoke: Invoke, freshness: Freshness, responder: Responder },
     /// A look into the tables.
@@ -64,6 +85,7 @@ impl Query {
                 let _ = responder.send(Err(refusal));
             }
             Self::Send { responder, .. } => drop(responder.send(Err(refusal))),
+            Self::Overtaken { responder, .. } => drop(responder.send(Err(refusal))),
             Self::Output { responder, .. } => drop(responder.send(Err(refusal))),
             Self::Control { responder, .. } => drop(responder.send(Err(refusal))),
             // It does not read what is not there, so it cannot fail.
@@ -79,6 +101,7 @@ impl Query {
             | Self::Attach { partition, .. }
             | Self::Output { partition, .. }
             | Self::Again { partition, .. }
+            | Self::Overtaken { partition, .. }
             | Self::Read { partition, .. }
             | Self::Look { partition, .. }
             | Self::Control { partition, .. } => *partition,
@@ -106,8 +129,8 @@ pub(crate) enum PeerInput {
     Restore { partition: PartitionId, message: Box<Message>, generation: u8 },
     /// They will never be.
     AbortRestore { partition: PartitionId, generation: u8 },
-    /// Somebody needs the state of a partition.
-    Snapshot { partition: PartitionId, ready: oneshot::Sender<Arc<Exported>> },
+    /// Somebody needs the state of some partitions, all as of one moment.
+    Snapshots(Vec<(PartitionId, oneshot::Sender<Arc<Exported>>)>),
 }
 
 /// Most inputs of other nodes that wait; more are dropped, which raft repairs.

@@ -126,8 +126,8 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
                 self.discard(partition, generation);
                 Ok(())
             }
-            PeerInput::Snapshot { partition, ready } => {
-                self.want_snapshot(partition, ready);
+            PeerInput::Snapshots(wanted) => {
+                self.want_snapshots(wanted);
                 Ok(())
             }
         }

@@ -62,7 +62,12 @@ pub(super) struct Exports {
 
 impl Exports {
     pub(super) fn is_wanted(&self) -> bool {
-        self.wanted || !self.waiting.is_empty()
+        self.wanted || self.is_asked()
+    }
+
+    /// Whether somebody on this node waits for one.
+    pub(super) fn is_asked(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// A follower has nothing to send.
@@ -80,11 +85,19 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         }
     }
 
-    /// Somebody on this node needs the state.
-    pub(super) fn want_snapshot(&mut self, id: PartitionId, ready: oneshot::Sender<Arc<Exported>>) {
-        if let Some(slot) = self.slots.get_mut(&id) {
-            slot.exports.waiting.push(ready);
+    /// Somebody on this node needs the state of these; who asks for what is not here hears of it.
+    pub(super) fn want_snapshots(&mut self, wanted: Vec<(PartitionId, oneshot::Sender<Arc<Exported>>)>) {
+        for (id, ready) in wanted {
+            if let Some(slot) = self.slots.get_mut(&id) {
+                slot.exports.waiting.push(ready);
+            }
         }
+    }
+
+    /// Whether all that somebody waits for can be taken now. It is taken in one turn, between two commands of any
+    /// partition: so the exports are as of one moment, and messages between these partitions are at both ends or at none.
+    pub(super) fn can_export_together(&self) -> bool {
+        !self.slots.values().any(|slot| slot.exports.is_asked() && slot.partition.view().is_frozen())
     }
 
     /// Takes the export that is wanted: right after the overlay was frozen, before anything of it is written.

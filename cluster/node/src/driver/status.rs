@@ -9,7 +9,8 @@ use abide_storage::{LogStore, StateStore};
 use tokio::time::Instant;
 
 use super::{Driver, Fatal, Slot};
-use crate::cluster::wire::{FollowerStatus, HashPoint, NodeStatus, ReplicaStatus};
+use crate::cluster::Saved;
+use crate::cluster::wire::{FollowerStatus, HashPoint, NodeStatus, ReplicaStatus, SavedStatus};
 
 /// How often.
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);
@@ -25,7 +26,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         }
         self.next_status = now + STATUS_INTERVAL;
         self.expire_exports()?;
-        let replicas = self.slots.iter().map(|(id, slot)| replica_status(*id, slot)).collect();
+        let replicas = self.slots.iter().map(|(id, slot)| replica_status(*id, slot, self.cluster.saved(*id))).collect();
         let status = NodeStatus { boot: self.boot, replicas, stopping: self.stopping || self.retiring.is_some() };
         for node in self.cluster.contacts() {
             self.outgoing.status(node, status.clone());
@@ -54,7 +55,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     }
 }
 
-fn replica_status<S: StateStore>(id: PartitionId, slot: &Slot<S>) -> ReplicaStatus {
+fn replica_status<S: StateStore>(id: PartitionId, slot: &Slot<S>, saved: Option<Saved>) -> ReplicaStatus {
     let stats = slot.partition.stats();
     let hashes = slot.partition.hash_points().iter().rev().take(HASHES_TOLD);
     ReplicaStatus {
@@ -80,5 +81,6 @@ fn replica_status<S: StateStore>(id: PartitionId, slot: &Slot<S>) -> ReplicaStat
             .collect(),
         hashes: hashes.map(|(index, hash)| HashPoint { index: *index, hash: *hash }).collect(),
         leads_for_ms: slot.leads_since.map_or(0, |since| Millis::of(since.elapsed())),
+        saved: saved.map(SavedStatus::from),
     }
 }

@@ -135,7 +135,7 @@ impl World {
             checkpoints: CheckpointWriter::Thread,
             evidence: None,
         };
-        let cluster = Cluster::new(FOUNDER, partitions);
+        let cluster = Cluster::new(FOUNDER);
         let surroundings =
             Surroundings { events, host: host.handle(), cluster: cluster.clone(), post: None, snapshots: None };
         let mut driver = Driver::open(log.clone(), &state, settings, surroundings, &registry).unwrap();

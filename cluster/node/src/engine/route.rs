@@ -28,6 +28,8 @@ const CALL_PATIENCE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const ASK_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a read waits for the leader's word before it goes to the leader itself.
 const READ_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a leader may still answer when another one was heard of.
+const GRACE: Duration = Duration::from_millis(100);
 /// Pause before a leader is asked again, unless one makes itself known before.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -117,7 +119,7 @@ impl Engine {
     }
 
     async fn route_call(self, partition: PartitionId, form: Form, invoke: Invoke, mut responder: Responder) {
-        let since = self.0.cluster.applied(partition);
+        let mut since = self.0.cluster.applied(partition);
         // Nobody can have executed it before it was sent for the first time.
         let mut repeated = None;
         let mut search = Search::new(&self, partition);
@@ -136,11 +138,17 @@ impl Engine {
                         repeated: repeated.is_some(),
                         since,
                     };
-                    let told = self.ask(node, Ask::Call(forwarded), CALL_PATIENCE).await;
-                    told.and_then(|told| match told {
-                        Told::Completed(completion) => completion.read().ok_or(Refusal::OutcomeUnknown),
-                        _ => Err(Refusal::OutcomeUnknown),
-                    })
+                    let told = self.ask_leader(partition, node, Ask::Call(forwarded), CALL_PATIENCE).await;
+                    match told {
+                        Ok(Told::Completed(completion)) => completion.read().ok_or(Refusal::OutcomeUnknown),
+                        // It was not taken, so no copy is under way but what a repetition may meet.
+                        Ok(Told::Overtaken(now)) if repeated.is_none() => {
+                            since = since.max(now);
+                            continue;
+                        }
+                        Ok(_) => Err(Refusal::OutcomeUnknown),
+                        Err(refusal) => Err(refusal),
+                    }
                 }
             };
             match asked {
@@ -167,7 +175,7 @@ impl Engine {
                     Route::There(node) => {
                         let invoke = Some(invoke);
                         let forwarded = Forwarded { partition: partition.0, invoke, repeated: false, since: 0 };
-                        match engine.ask(node, Ask::Send(forwarded), ASK_PATIENCE).await? {
+                        match engine.ask_leader(partition, node, Ask::Send(forwarded), ASK_PATIENCE).await? {
                             Told::Accepted(accepted) => accepted.read().ok_or(Refusal::OutcomeUnknown),
                             _ => Err(Refusal::OutcomeUnknown),
                         }
@@ -184,10 +192,12 @@ impl Engine {
             Box::pin(async move {
                 match route {
                     Route::Here => engine.attach_here(partition, id).await,
-                    Route::There(node) => match engine.ask(node, Ask::Attach(known(id)), CALL_PATIENCE).await? {
-                        Told::Completed(completion) => completion.read().ok_or(Refusal::OutcomeUnknown),
-                        _ => Err(Refusal::OutcomeUnknown),
-                    },
+                    Route::There(node) => {
+                        match engine.ask_leader(partition, node, Ask::Attach(known(id)), CALL_PATIENCE).await? {
+                            Told::Completed(completion) => completion.read().ok_or(Refusal::OutcomeUnknown),
+                            _ => Err(Refusal::OutcomeUnknown),
+                        }
+                    }
                     Route::Nobody => Err(Refusal::NotLeader),
                 }
             })
@@ -200,11 +210,13 @@ impl Engine {
             Box::pin(async move {
                 match route {
                     Route::Here => engine.output_here(partition, id).await,
-                    Route::There(node) => match engine.ask(node, Ask::Output(known(id)), ASK_PATIENCE).await? {
-                        Told::Completed(completion) => completion.read().map(Some).ok_or(Refusal::OutcomeUnknown),
-                        Told::NoResult(_) => Ok(None),
-                        _ => Err(Refusal::OutcomeUnknown),
-                    },
+                    Route::There(node) => {
+                        match engine.ask_leader(partition, node, Ask::Output(known(id)), ASK_PATIENCE).await? {
+                            Told::Completed(completion) => completion.read().map(Some).ok_or(Refusal::OutcomeUnknown),
+                            Told::NoResult(_) => Ok(None),
+                            _ => Err(Refusal::OutcomeUnknown),
+                        }
+                    }
                     Route::Nobody => Err(Refusal::NotLeader),
                 }
             })
@@ -221,7 +233,7 @@ impl Engine {
                     Route::Here => engine.control_here(partition, body).await,
                     Route::There(node) => {
                         let proposal = Proposal { partition: partition.0, command: Some(Command::new(body)) };
-                        match engine.ask(node, Ask::Control(proposal), ASK_PATIENCE).await? {
+                        match engine.ask_leader(partition, node, Ask::Control(proposal), ASK_PATIENCE).await? {
                             Told::Answered(answer) => answer.read().ok_or(Refusal::OutcomeUnknown),
                             _ => Err(Refusal::OutcomeUnknown),
                         }
@@ -279,6 +291,28 @@ impl Engine {
                 result => return result,
             }
             search.failed(route);
+        }
+    }
+
+    /// As [`Engine::ask`], of the leader of a partition. When another one is heard of, the answer is not waited for: a node
+    /// that hangs, or is cut off, would never give it.
+    async fn ask_leader(&self, partition: PartitionId, node: NodeId, ask: Ask, patience: Duration) -> Asked<Told> {
+        let mut changes = self.0.cluster.changes();
+        let replaced = async {
+            while matches!(self.0.cluster.route(partition), Route::There(leader) if leader == node)
+                || self.0.cluster.route(partition) == Route::Nobody
+            {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+            // What it answered before it was replaced is on its way.
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::select! {
+            biased;
+            told = self.ask(node, ask, patience) => told,
+            () = replaced => Err(Refusal::Interrupted),
         }
     }
 

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use abide_host::{Completion, Refusal};
-use abide_model::command::Form;
+use abide_model::command::{Form, Invoke, Target};
 use abide_model::id::{InvocationId, PartitionId};
 use tokio::sync::oneshot;
 
@@ -14,6 +14,7 @@ use super::Engine;
 use crate::cluster::wire::{
     Ask, Forwarded, Proposal, Row, Rows, RowsFound, Told, WireAccepted, WireAnswer, WireCompletion, WireRefusal,
 };
+use crate::driver::{Overtaken, Query};
 
 /// Rows that one answer carries at most.
 const ROWS_MAX: u32 = 2_000;
@@ -21,7 +22,7 @@ const ROWS_MAX: u32 = 2_000;
 const ROW_BYTES_SOFT_MAX: usize = 4 << 20;
 
 type Asked<T> = Result<T, Refusal>;
-type Waiting = Vec<oneshot::Sender<Asked<Completion>>>;
+type Waiting = Vec<oneshot::Sender<Asked<Told>>>;
 
 /// Invocations that other nodes passed on and that are under way here. One that is passed on again, because the
 /// connection broke, joins the first instead of running beside it.
@@ -34,7 +35,7 @@ impl Serving {
     }
 
     /// Adds somebody who waits. Whether nobody did before.
-    fn join(&self, id: InvocationId, sender: oneshot::Sender<Asked<Completion>>) -> bool {
+    fn join(&self, id: InvocationId, sender: oneshot::Sender<Asked<Told>>) -> bool {
         match self.all().entry(id) {
             Entry::Occupied(mut waiting) => {
                 waiting.get_mut().push(sender);
@@ -47,7 +48,7 @@ impl Serving {
         }
     }
 
-    fn end(&self, id: InvocationId, result: &Asked<Completion>) {
+    fn end(&self, id: InvocationId, result: &Asked<Told>) {
         for sender in self.all().remove(&id).unwrap_or_default() {
             // Whoever waited may have gone away.
             let _ = sender.send(result.clone());
@@ -60,7 +61,7 @@ impl Engine {
     /// passes nothing on.
     pub(crate) async fn serve(&self, ask: Ask) -> Told {
         let told = match ask {
-            Ask::Call(forwarded) => self.serve_call(forwarded).await.map(|done| Told::Completed((&done).into())),
+            Ask::Call(forwarded) => self.serve_call(forwarded).await,
             Ask::Send(forwarded) => self.serve_send(forwarded).await.map(Told::Accepted),
             Ask::Attach(known) => match InvocationId::from_bytes(&known.id) {
                 Some(id) => self.serve_attach(id).await.map(|done| Told::Completed((&done).into())),
@@ -72,13 +73,14 @@ impl Engine {
             },
             Ask::Control(proposal) => self.serve_control(proposal).await.map(Told::Answered),
             Ask::Rows(rows) => self.serve_rows(rows).await.map(Told::Rows),
+            Ask::Save(save) => Ok(Told::Saved(self.serve_save(&save).await)),
             // Answered before: those who join are no members yet.
             Ask::Join(_) => Err(Refusal::NotFound),
         };
         told.unwrap_or_else(|refusal| Told::Refused(WireRefusal::from(refusal)))
     }
 
-    async fn serve_call(&self, forwarded: Forwarded) -> Asked<Completion> {
+    async fn serve_call(&self, forwarded: Forwarded) -> Asked<Told> {
         let Forwarded { partition, invoke, repeated, since } = forwarded;
         let invoke = invoke.ok_or(Refusal::NotFound)?;
         let id = invoke.id().ok_or(Refusal::NotFound)?;
@@ -88,13 +90,37 @@ impl Engine {
             let engine = self.clone();
             // It goes on when the connection breaks: whoever asks again finds it.
             others.runtime.spawn(async move {
-                let form = invoke.target.as_ref().map_or(Form::Turn, abide_model::command::Target::form);
-                let repeated = repeated.then_some(since);
-                let result = engine.result_here(PartitionId(partition), form, invoke, repeated).await;
+                let result = engine.take(PartitionId(partition), id, invoke, repeated, since).await;
                 engine.0.serving.end(id, &result);
             });
         }
         receiver.await.unwrap_or(Err(Refusal::Interrupted))
+    }
+
+    async fn take(
+        &self,
+        partition: PartitionId,
+        id: InvocationId,
+        invoke: Invoke,
+        repeated: bool,
+        since: u64,
+    ) -> Asked<Told> {
+        let form = invoke.target.as_ref().map_or(Form::Turn, Target::form);
+        let again = if repeated {
+            Some(since)
+        } else {
+            // It may have been on its way for longer than the copy that came after it.
+            let (responder, receiver) = oneshot::channel();
+            self.0.driver.query(Query::Overtaken { partition, id, since, responder })?;
+            match receiver.await.unwrap_or(Err(Refusal::NotLeader))? {
+                Overtaken::No => None,
+                Overtaken::Known => Some(since),
+                Overtaken::Done(completion) => return Ok(Told::Completed(completion.as_ref().into())),
+                Overtaken::Forgotten(now) => return Ok(Told::Overtaken(now)),
+            }
+        };
+        let completion = self.result_here(partition, form, invoke, again).await?;
+        Ok(Told::Completed((&completion).into()))
     }
 
     async fn serve_send(&self, forwarded: Forwarded) -> Asked<WireAccepted> {

@@ -90,7 +90,7 @@ impl Desk {
             .build();
         let (driver, events) = DriverHandle::new(16);
         let host = Host::start(registry.clone(), driver.clone(), HostSettings::default()).unwrap();
-        let engine = Engine::new(registry, driver, host.handle(), 4, RETENTION, Cluster::new(NodeId(1), 4), None);
+        let engine = Engine::new(registry, driver, host.handle(), 4, RETENTION, Cluster::new(NodeId(1)), None);
         // A partition that leads, as far as the engine can see.
         for partition in (0..4).map(PartitionId) {
             engine.cluster().leads(partition, 1, Some(NodeId(1)));

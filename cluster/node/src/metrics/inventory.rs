@@ -126,6 +126,14 @@ const NODE: &[MetricDoc] = &[
     doc("abide_replica_divergence_total", Counter, PARTITION, "findings", "Findings that a replica of this node differs from others of its group. Any is an alarm: one that a majority contradicts is rebuilt."),
     doc("abide_raft_messages_dropped_total", Counter, &["reason"], "messages", "Messages of other replicas that were not taken: unsound ones, and those that had no room (full)."),
     doc("abide_invocations_completed_total", Counter, &["service", "handler", "outcome"], "invocations", "Invocations that ended; the outcome is success or failure."),
+
+    doc("abide_snapshot_age_seconds", Gauge, PARTITION, "seconds", "Age of the newest snapshot of a partition that this node leads, or how long it leads it without there being one; 0 for what it does not lead. Alarm: more than three intervals."),
+    doc("abide_snapshots_total", Counter, &[], "snapshots", "Snapshots made, each verified after its upload."),
+    doc("abide_snapshot_failures_total", Counter, &[], "attempts", "Snapshots that were not made, and attempts to read the store that failed."),
+    doc("abide_snapshot_seconds", Histogram, &[], "seconds", "Time of one snapshot, from the state in hand to the moved pointer."),
+    doc("abide_snapshot_uploaded_bytes_total", Counter, &[], "bytes", "Bytes of parts that were sent."),
+    doc("abide_snapshot_parts_total", Counter, &["how"], "parts", "Parts of snapshots: uploaded, or reused because the store had them."),
+    doc("abide_snapshots_removed_total", Counter, &[], "snapshots", "Snapshots removed because there are enough newer ones."),
 ];
 
 /// [`INVENTORY`] as a Markdown page. `ops/metrics.md` is a copy.

@@ -54,6 +54,11 @@ fn handles_and_inventory_agree() {
     Rejections::new("ingress").count(Rejection::Body);
     HandlerMetrics::new("S", "h").answered(404, Duration::from_millis(2));
 
+    let archive = ArchiveMetrics::new(2);
+    archive.failed();
+    archive.removed(1);
+    archive.set_age(PartitionId(1), Duration::from_secs(3));
+
     let page = render(handle);
     let mut kinds = BTreeMap::new();
     for line in page.lines() {

@@ -70,8 +70,15 @@ pub(super) fn partition(picture: &Picture, partition: PartitionId) -> Value {
         },
         "wanted": row.map(|row| row.wanted().map(|replica| replica.to_string()).collect::<Vec<_>>()),
         "replicas": replicas(picture, partition),
-        "last_snapshot": Value::Null,
+        "last_snapshot": last_snapshot(picture, partition).map(rfc3339),
     })
+}
+
+/// When the newest snapshot outside of the nodes was made that anybody tells of.
+fn last_snapshot(picture: &Picture, partition: PartitionId) -> Option<Millis> {
+    let told = picture.told.values().flat_map(|told| &told.status.replicas);
+    let told = told.filter(|replica| replica.partition == partition.0).filter_map(|replica| replica.saved);
+    told.map(|saved| Millis(saved.created_at)).max()
 }
 
 /// The latest term that anybody tells.

@@ -103,6 +103,7 @@ fn replica_status(partition: u32, replica: u64, leader: u64, term: u64) -> Repli
         progress: if leads { [1, 2, 3].into_iter().map(follower).collect() } else { Vec::new() },
         hashes: vec![HashPoint { index: 64, hash: 7 }],
         leads_for_ms: 60_000,
+        saved: None,
     }
 }
 
@@ -121,7 +122,7 @@ fn node_row(node: u32) -> NodeRow {
 
 /// Three nodes with three partitions, each led by another one, and meta by the first.
 fn three() -> Fake {
-    let cluster = Cluster::new(NodeId(1), 3);
+    let cluster = Cluster::new(NodeId(1));
     let partitions = || (0..3).map(PartitionId).chain([PartitionId::META]);
     let placement = PlacementRow { replicas: vec![1, 2, 3], version: 1, ..PlacementRow::default() };
     cluster.set_wanted(Wanted {

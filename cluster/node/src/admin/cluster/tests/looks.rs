@@ -41,7 +41,7 @@ async fn all_is_told_at_once() {
 
 #[tokio::test]
 async fn a_node_that_has_just_joined_tells_what_it_knows() {
-    let cluster = Cluster::new(NodeId(4), 3);
+    let cluster = Cluster::new(NodeId(4));
     cluster.told(NodeId(4), NodeStatus::default());
     let fake = Fake { cluster, ..three() };
     let all = fake.get("/cluster").await;
