@@ -1,5 +1,7 @@
 //! A bank: every account is an object, money moves in exactly-once messages.
 
+pub mod check;
+
 use abide::prelude::*;
 
 /// How long a payment takes to settle.

@@ -82,6 +82,13 @@ pub enum HostEvent {
     },
     /// An [`crate::port::Order::Answer`] could not be given, as its activation is void: run the request again.
     Again(Box<DirectCall>),
+    /// A read of a replica's applied state, which this node may not lead.
+    Read {
+        /// The request.
+        call: Box<DirectCall>,
+        /// The state.
+        fields: Fields,
+    },
     /// The node does not lead this partition (any more): everything of it in memory is void, and its next leader has
     /// what was accepted.
     Lost {

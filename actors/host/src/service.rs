@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::env::{Env, Service, not_registered};
 use crate::event::{Fields, StartAttempt};
 use crate::flow;
-use crate::port::{DirectCall, Order, Port, Refusal, Waiter};
+use crate::port::{Completion, DirectCall, Order, Port, Refusal, Waiter};
 use crate::turn::{self, Fault, Request, Stop};
 
 /// Runs a direct call of an un-keyed service.
@@ -36,6 +36,23 @@ pub(crate) fn call<P: Port>(env: &Env<P>, service: &Service, id: InvocationId, c
         Err(fault) => {
             fail_call(env, service, handler, id, call, fault);
         }
+    }
+}
+
+/// Runs a shared turn on the applied state of a replica. Nothing is recorded; one that fails is for the leader, whose
+/// retries are.
+pub(crate) fn read<P: Port>(env: &Env<P>, service: &Service, id: InvocationId, call: DirectCall, fields: &Fields) {
+    let handler = match resolve(service, &call.invoke) {
+        Ok(handler) => handler,
+        Err(refusal) => return call.refuse(refusal),
+    };
+    match run(env, service, handler, fields, &Request::of_invoke(id, &call.invoke)) {
+        Ok(End { outcome, sends }) if sends.is_empty() => {
+            env.metrics.calls_turn.increment(1);
+            // Whoever asked may have gone away.
+            let _ = call.responder.send(Ok(Completion { invocation: id, outcome, expires_at: None }));
+        }
+        Ok(_) | Err(_) => call.refuse(Refusal::NotLeader),
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::activation::{Input, Snapshot};
 use crate::env::{Env, Service, not_registered};
-use crate::event::{HostEvent, StartAttempt};
+use crate::event::{Fields, HostEvent, StartAttempt};
 use crate::flow::{Flows, submit_in_background};
 use crate::object::{Inbox, ObjectActor, Wake};
 use crate::port::{DirectCall, Order, Port, Refusal};
@@ -142,6 +142,7 @@ impl<P: Port> Shard<P> {
             }
             HostEvent::StateChanged { object } => self.tell_active(&object, Input::StateChanged),
             HostEvent::Again(call) => self.call(call),
+            HostEvent::Read { call, fields } => self.read(*call, &fields),
             HostEvent::Lost { partition } => self.lost(partition),
             HostEvent::NotLeading { object } => self.tell_active(&object, Input::Lost),
             HostEvent::Drain => {
@@ -150,6 +151,15 @@ impl<P: Port> Shard<P> {
                     object.tell(Input::Tick);
                 }
             }
+        }
+    }
+
+    /// Runs a shared turn on the state that came with it.
+    fn read(&self, call: DirectCall, fields: &Fields) {
+        let service = call.invoke.target.as_ref().and_then(|target| self.env.service(&target.service)).cloned();
+        match (service, call.invoke.id()) {
+            (Some(service), Some(id)) => service::read(&self.env, &service, id, call, fields),
+            _ => call.refuse(Refusal::NotFound),
         }
     }
 

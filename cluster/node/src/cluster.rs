@@ -83,6 +83,8 @@ struct Inner {
     hosted: RwLock<BTreeSet<PartitionId>>,
     /// The other nodes that this one talks to.
     contacts: RwLock<BTreeSet<NodeId>>,
+    /// The last replica of each group that was on this node and is gone for ever.
+    buried: Mutex<BTreeMap<PartitionId, u64>>,
     changes: watch::Sender<u64>,
 }
 
@@ -111,6 +113,7 @@ impl Cluster {
             told: Mutex::default(),
             hosted: RwLock::default(),
             contacts: RwLock::default(),
+            buried: Mutex::default(),
             changes: watch::Sender::new(0),
         }))
     }
@@ -194,6 +197,21 @@ impl Cluster {
 
     pub(crate) fn set_contacts(&self, nodes: BTreeSet<NodeId>) {
         *self.0.contacts.write().unwrap_or_else(PoisonError::into_inner) = nodes;
+    }
+
+    /// A replica of this node is gone for ever.
+    pub(crate) fn buried(&self, partition: PartitionId, replica: u64) {
+        self.0.buried.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, replica);
+    }
+
+    /// Replicas that are wanted on this node, and are gone for ever.
+    pub(crate) fn missing(&self) -> Vec<(PartitionId, ReplicaId)> {
+        let buried = self.0.buried.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let wanted = self.wanted();
+        let is_wanted = |(partition, replica): &(PartitionId, ReplicaId)| {
+            wanted.placements.get(partition).is_some_and(|row| row.on(self.0.node) == Some(*replica))
+        };
+        buried.into_iter().map(|(id, replica)| (id, ReplicaId::from_u64(replica))).filter(is_wanted).collect()
     }
 
     /// An index that is applied at least: what is asked for now is not in the log up to there.

@@ -12,6 +12,7 @@ mod attempts;
 mod checkpoint;
 mod dispatch;
 mod event;
+mod evidence;
 #[cfg(feature = "testing")]
 pub(crate) mod inspect;
 mod load;
@@ -22,8 +23,10 @@ mod schedules;
 mod snapshots;
 mod status;
 mod waiters;
+mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,7 +83,7 @@ pub enum Fatal {
 }
 
 /// Bounds of the driver.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct DriverSettings {
     /// Number of partitions.
     pub(crate) partitions: u32,
@@ -98,6 +101,8 @@ pub(crate) struct DriverSettings {
     pub(crate) retention: Retention,
     /// Who writes checkpoints.
     pub(crate) checkpoints: CheckpointWriter,
+    /// Where to save what a replica has that is found to be wrong.
+    pub(crate) evidence: Option<PathBuf>,
 }
 
 /// What the driver is connected to.
@@ -144,9 +149,12 @@ pub(crate) struct Driver<L, S> {
     last_read: u64,
     /// The tables of the meta group have changed.
     meta_changed: bool,
+    /// The level of features that is in force.
+    features: u32,
     next_tick: Instant,
     next_stats: Instant,
     next_status: Instant,
+    next_watch: Instant,
     boot: u64,
     stopping: bool,
     /// Who waits until this node leads nothing that another one could.
@@ -172,6 +180,8 @@ struct Slot<S> {
     exports: Exports,
     /// Since when it leads.
     leads_since: Option<Instant>,
+    /// It was found to be wrong, and answers nobody any more.
+    condemned: bool,
 }
 
 /// An acknowledgement that waits for company.
@@ -218,9 +228,11 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             commands_since_sync: 0,
             last_read: 0,
             meta_changed: true,
+            features: 0,
             next_tick: now,
             next_stats: now,
             next_status: now,
+            next_watch: now,
             boot: clock::now().0,
             stopping: false,
             retiring: None,
@@ -277,6 +289,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         self.begin_checkpoints()?;
         self.publish_meta()?;
         self.tell_status()?;
+        self.watch_replicas()?;
         self.outgoing.flush();
         self.refresh_gauges();
         Ok(())
@@ -421,7 +434,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
 
     /// Whether this node leads a partition, with complete tables.
     pub(crate) fn leads(&self, partition: PartitionId) -> bool {
-        self.slots.get(&partition).is_some_and(|slot| slot.partition.leading().is_some())
+        self.slots.get(&partition).is_some_and(|slot| slot.partition.leading().is_some() && !slot.condemned)
     }
 
     fn handle(&mut self, id: PartitionId, input: Input) -> Result<(), Fatal> {

@@ -3,6 +3,7 @@
 //! Finds the handler, gives the invocation its id, and takes the shortest durable way: a turn goes to its object's
 //! handler thread at once and enters the log together with its result; everything else enters the log first.
 
+mod freshness;
 mod limiter;
 mod look;
 mod order;
@@ -25,6 +26,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use tokio::sync::oneshot;
 
+pub use self::freshness::{Freshness, UnknownFreshness};
 use self::limiter::Limiter;
 pub use self::order::{Deployment, Order};
 use self::serve::Serving;
@@ -235,8 +237,14 @@ impl Engine {
         if request.execute_at.is_some() {
             return Err(EngineError::invalid("a call cannot be delayed; use send"));
         }
+        let freshness =
+            Freshness::of_headers(&request.headers).map_err(|error| EngineError::invalid(error.to_string()))?;
         let Prepared { id, partition, invoke, form } = self.prepare(request, false)?;
-        Ok((id, self.invoke(partition, form, invoke)?))
+        let receiver = match freshness {
+            Some(freshness) => self.invoke_read(partition, form, invoke, freshness)?,
+            None => self.invoke(partition, form, invoke)?,
+        };
+        Ok((id, receiver))
     }
 
     /// Puts an invocation into the log and returns when it is durable there.

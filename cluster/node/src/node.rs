@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use abide_host::{Host, HostSettings};
+use abide_model::codec;
 use abide_model::command::NodeInfo;
 use abide_model::id::NodeId;
 use abide_peer::{PeerSettings, Peers, ProtocolRange, TlsFiles, TlsMode, TlsSettings};
@@ -36,12 +37,12 @@ use crate::{admin, ingress, log_level, metrics, random};
 
 /// Exit code of a process whose log or tables failed: the outcome of requests under way is unknown.
 pub const EXIT_FATAL: i32 = 70;
-/// The level of features of this build; one is in force in a cluster when all its nodes have it.
-pub const FEATURES: u32 = 1;
 /// The versions of the protocol between nodes that this build speaks.
 const PROTOCOL: ProtocolRange = ProtocolRange { min: 1, max: 1 };
 /// How long a node that stops looks for heirs of its leaderships.
 const RETIRE_TIME: Duration = Duration::from_secs(3);
+/// Folder in the data directory for what people look at after a replica was found to be wrong.
+const EVIDENCE: &str = "evidence";
 /// File in the data directory that says that the disk failed; an operator looks at it before trusting the disk again.
 const DISK_SUSPECT: &str = "DISK-SUSPECT";
 
@@ -165,7 +166,7 @@ impl Node {
             admin: admin.to_string(),
             zone: config.cluster.zone.clone(),
             build: env!("CARGO_PKG_VERSION").to_owned(),
-            features: FEATURES,
+            features: codec::FEATURES,
         };
         let mut joined = match &known {
             None if !config.cluster.join.is_empty() => Some(join_cluster(config, &runtime, &peers, &info)?),
@@ -192,6 +193,7 @@ impl Node {
             attempts: config.limits.flows as usize,
             retention: (&config.retention).into(),
             checkpoints: CheckpointWriter::Thread,
+            evidence: Some(data.path().join(EVIDENCE)),
         };
         let surroundings = Surroundings {
             events,

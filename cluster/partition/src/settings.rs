@@ -47,7 +47,7 @@ impl PartitionSettings {
         raft::Config {
             id: self.replica,
             election_tick: self.election_ticks.0,
-            heartbeat_tick: 1,
+            heartbeat_tick: 2,
             min_election_tick: self.election_ticks.0,
             max_election_tick: self.election_ticks.1.max(self.election_ticks.0) + 1,
             applied,

@@ -291,6 +291,11 @@ impl Cluster {
         self.nodes.iter().map(|node| node.ingress.clone()).collect()
     }
 
+    /// Processes at this place are another build of the program from now on.
+    pub fn set_exe(&mut self, place: usize, exe: &str) {
+        self.nodes[place].program.set_exe(exe);
+    }
+
     /// `kill -9`. Returns when it is gone.
     ///
     /// # Panics
@@ -437,8 +442,11 @@ impl Cluster {
             let mut missing = Vec::new();
             for place in &running {
                 match self.status_of(*place).await {
-                    Ok(status) => missing.extend(self.lacks(&status, running.len())),
-                    Err(error) => missing.push(error),
+                    Ok(status) => {
+                        let lacks = self.lacks(&status, running.len());
+                        missing.extend(lacks.into_iter().map(|lack| format!("node {place} says: {lack}")));
+                    }
+                    Err(error) => missing.push(format!("node {place} says: {error}")),
                 }
             }
             if missing.is_empty() {

@@ -12,7 +12,7 @@ use crate::node::{Node, failed};
 use crate::violation::{Check, Invariant, check};
 use crate::world::{Event, World};
 
-/// Voters that a group should have, if there are as many nodes.
+/// Fewest voters of which one may lose its disk.
 const VOTERS: usize = 3;
 /// How many entries a learner may lack when it gets a vote.
 const NEARLY: u64 = 8;
@@ -93,7 +93,7 @@ impl World {
     }
 
     fn size(&self) -> usize {
-        VOTERS.min(self.machines.len())
+        self.config.voters
     }
 
     /// The group is what it should be, and all of it is there.
@@ -222,8 +222,18 @@ impl World {
         Ok(())
     }
 
+    /// Whether every replica of a group knows its present members for good: one that does not may need those who left.
+    fn all_know(&self, p: u32) -> bool {
+        let members = &self.cluster.groups[p as usize].members.1;
+        members.voters.iter().all(|id| {
+            let node = self.machines[machine_of(*id)].process.as_ref();
+            let slot = node.filter(|node| !node.is_writing()).and_then(|node| node.slots.get(&p));
+            slot.is_some_and(|slot| slot.partition.members() == *members)
+        })
+    }
+
     /// At most a minority of a group may lose what it promised, and its others have to be there: no other change is under
-    /// way (the fault atlas).
+    /// way, and all know of the last one (the fault atlas).
     fn may_be_wiped(&self, number: usize) -> bool {
         if self.config.canary == Some(Canary::AmnesiacVote) && self.counts.wipes > 0 {
             return false;
@@ -231,7 +241,7 @@ impl World {
         let mut hosts = self.machines[number].replicas.keys();
         let healthy = |p: &u32| {
             let wanted = &self.cluster.groups[*p as usize].wanted;
-            self.is_stable(*p) && (wanted.len() >= VOTERS || !wanted.contains(&number))
+            self.is_stable(*p) && self.all_know(*p) && (wanted.len() >= VOTERS || !wanted.contains(&number))
         };
         self.machines[number].process.is_some() && hosts.all(healthy)
     }

@@ -56,13 +56,15 @@ pub enum Canary {
     TrimUndurable,
     /// Entries leave the disk that followers need, without a word to the replica.
     CutLog,
-    /// A host goes on when leadership is lost, and its records get the present term.
+    /// A host goes on when leadership is lost, and the next leader gives its records the present term and attempt.
     IgnoreTerm,
+    /// What an earlier process of a node said is taken.
+    OldBoots,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::SkipFsync,
         Self::AckBeforeCommit,
         Self::DropTaken,
@@ -88,6 +90,7 @@ impl Canary {
         Self::TrimUndurable,
         Self::CutLog,
         Self::IgnoreTerm,
+        Self::OldBoots,
     ];
 
     /// The name on the command line.
@@ -119,6 +122,7 @@ impl Canary {
             Self::TrimUndurable => "trim-undurable",
             Self::CutLog => "cut-log",
             Self::IgnoreTerm => "ignore-term",
+            Self::OldBoots => "old-boots",
         }
     }
 }
@@ -138,7 +142,32 @@ impl Canary {
                 | Self::ProposeActive
                 | Self::CutLog
                 | Self::IgnoreTerm
+                | Self::OldBoots
         )
+    }
+}
+
+impl Config {
+    /// What brings a canary to light that needs rare things to come together.
+    fn help(&mut self, canary: Option<Canary>) {
+        match canary {
+            Some(Canary::StaleRead) => {
+                (self.nodes, self.voters, self.partitions, self.growth) = (3, 3, 1, 10_000);
+                (self.clients, self.requests, self.think_ms) = (8, 300, 100);
+                self.faults = Faults { cut: 1_500, pause: 20, ..Faults::default() };
+                self.mix = [0; 19];
+                (self.mix[0], self.mix[17]) = (1, 4);
+            }
+            Some(Canary::IgnoreTerm) => {
+                (self.nodes, self.voters, self.partitions, self.growth) = (3, 3, 1, 10_000);
+                (self.clients, self.requests, self.think_ms) = (8, 200, 100);
+                self.faults = Faults { transfer: 5_000, cut: 300, panic: 500, ..Faults::default() };
+                self.mix = [0; 19];
+                (self.mix[5], self.mix[7]) = (1, 2);
+            }
+            Some(Canary::AmnesiacVote) => (self.nodes, self.voters, self.growth) = (3, 3, 10_000),
+            _ => {}
+        }
     }
 }
 
@@ -187,6 +216,8 @@ pub(crate) struct Config {
     pub(crate) slow_ms: u64,
     /// Chance that a group grows, in each round of the controller.
     pub(crate) growth: u64,
+    /// Voters that a group should have.
+    pub(crate) voters: usize,
     pub(crate) tail_entries: u64,
     pub(crate) tail_entries_max: u64,
     /// Chance of a comparison with the model at each tick.
@@ -290,6 +321,8 @@ impl Config {
         };
         let mut rng = Rng::stream(seed, "topology");
         let nodes = match canary {
+            // What runs although it should not is seen best where nothing else stops it.
+            Some(Canary::IgnoreAbort) => 1,
             Some(canary) if canary.needs_nodes() => [3, 3, 3, 4, 5][usize::try_from(rng.below(5)).unwrap_or(0)],
             _ => [1, 1, 2, 3, 3, 3, 3, 4, 5][usize::try_from(rng.below(9)).unwrap_or(0)],
         };
@@ -307,11 +340,12 @@ impl Config {
             Some(Canary::TrimUndurable) => faults.power = faults.power.max(20),
             Some(Canary::SendBeforePersist) => faults.power = 60,
             Some(Canary::AmnesiacVote) => faults.wipe = 1_000,
-            Some(Canary::StaleRead) => (faults.cut, faults.pause) = (1_000, 30),
-            Some(Canary::SkipRecent | Canary::UnboundRecent | Canary::ProposeActive | Canary::IgnoreTerm) => {
+            Some(Canary::SkipRecent | Canary::UnboundRecent | Canary::ProposeActive) => {
                 (faults.cut, faults.kill, faults.transfer) = (800, 40, 1_000);
             }
-            Some(Canary::PartialSnapshot | Canary::CutLog) => faults.cut = 800,
+            Some(Canary::PartialSnapshot) => faults.cut = 800,
+            Some(Canary::CutLog) => (faults.cut, faults.members) = (2_000, 0),
+            Some(Canary::OldBoots) => (faults.kill, faults.slow) = (60, 3_000),
             _ => {}
         }
         let mut mix = [0; 19];
@@ -330,9 +364,8 @@ impl Config {
             Some(Canary::DropLetters) => (mix[6], mix[8]) = (20, 20),
             Some(Canary::FireTwice) => mix[15] = 20,
             Some(Canary::IgnoreAbort) => (mix[5], mix[7], mix[10]) = (20, 20, 20),
-            Some(Canary::StaleRead) => (mix[0], mix[17]) = (20, 40),
             Some(Canary::SkipRecent | Canary::UnboundRecent) => (mix[0], mix[1]) = (40, 20),
-            Some(Canary::IgnoreTerm | Canary::ProposeActive) => (mix[5], mix[7]) = (30, 30),
+            Some(Canary::ProposeActive) => (mix[5], mix[7]) = (30, 30),
             _ => {}
         }
         if mix.iter().all(|weight| *weight == 0) {
@@ -340,7 +373,7 @@ impl Config {
         }
         let partitions = u32::try_from(rng.range(1, if nodes == 1 { 4 } else { 3 })).unwrap_or(1);
         let storm_ms = if nodes == 1 { 0 } else { rng.range(3_000, 12_000) };
-        Self {
+        let mut config = Self {
             nodes,
             partitions,
             skew_ms: if rng.chance(5_000) { rng.range(0, 2_000) } else { 0 },
@@ -348,7 +381,8 @@ impl Config {
             think_ms: if nodes == 1 { 30 } else { rng.range(30, 1_000) },
             slow_ms: rng.range(2, 100),
             growth: rng.range(500, 10_000),
-            tail_entries: rng.range(0, 12),
+            voters: if nodes == 5 && rng.chance(4_000) { 5 } else { nodes.min(3) },
+            tail_entries: if canary == Some(Canary::CutLog) { 12 } else { rng.range(0, 12) },
             tail_entries_max: rng.range(12, 60),
             compare: if nodes == 1 { 1_500 } else { 400 },
             clients: rng.range(1, 8),
@@ -358,7 +392,7 @@ impl Config {
             delay_ms: rng.range(0, 4),
             fsync_ms: if rng.chance(5_000) { rng.range(1, 60) } else { 1 },
             checkpoint_entries: rng.range(2, 24),
-            entry_cache_bytes: if rng.chance(5_000) { 0 } else { 64 << 10 },
+            entry_cache_bytes: if rng.chance(5_000) || canary == Some(Canary::CutLog) { 0 } else { 64 << 10 },
             inbox_max: if rng.chance(3_000) { 4 } else { 1_000 },
             speculation: usize::try_from(rng.range(1, 8)).unwrap_or(1),
             turn_retention: if rng.chance(7_500) { 2_000 } else { 0 },
@@ -367,6 +401,8 @@ impl Config {
             flood: rng.chance(100),
             faults,
             canary,
-        }
+        };
+        config.help(canary);
+        config
     }
 }

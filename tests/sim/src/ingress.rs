@@ -159,9 +159,15 @@ impl World {
         let copy = pending.copies;
         pending.open.insert(copy);
         let (job, since) = (pending.job.clone(), pending.since);
-        let errand = Errand { origin: node.number, number, copy, p, job, since, first };
         let delay = self.rng.client.range(400, 1_200);
         self.soon(node, delay, Step::Retry(number, copy));
+        let follows = node.slots.get(&p).is_some_and(|slot| slot.partition.leading().is_none());
+        if follows && matches!(job, Job::State(_)) && self.rng.client.chance(4_000) {
+            // A follower may answer, once its leader says how far it has to be.
+            let reading = Reading { origin: node.number, number, copy, job };
+            return self.ask_read(node, p, reading);
+        }
+        let errand = Errand { origin: node.number, number, copy, p, job, since, first };
         if to == node.number {
             return self.serve(node, errand);
         }
@@ -218,14 +224,20 @@ impl World {
                 if alone || self.config.canary == Some(Canary::StaleRead) {
                     return self.read(node, p, reading);
                 }
-                self.last_read += 1;
-                slot.reading.insert(self.last_read, reading);
-                let (now, context) = (Millis(self.wall(node.number)), self.last_read);
-                slot.partition.handle(Input::Read { context }, now).map_err(|error| failed(&error))?;
-                self.turn_of(node);
-                Ok(())
+                self.ask_read(node, p, reading)
             }
         }
+    }
+
+    /// A read waits until the tables are known to be new enough.
+    fn ask_read(&mut self, node: &mut Node, p: u32, reading: Reading) -> Check {
+        self.last_read += 1;
+        let (now, context) = (Millis(self.wall(node.number)), self.last_read);
+        let Some(slot) = node.slots.get_mut(&p) else { return Ok(()) };
+        slot.reading.insert(context, reading);
+        slot.partition.handle(Input::Read { context }, now).map_err(|error| failed(&error))?;
+        self.turn_of(node);
+        Ok(())
     }
 
     /// What the recent results say about a plain call; nothing when it is to be proposed.

@@ -15,13 +15,15 @@ struct Arguments {
     start: u64,
     canary: Option<Canary>,
     verbose: bool,
+    /// Go on after a failure, and tell all of them.
+    all: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = match parse(std::env::args().skip(1)) {
         Ok(arguments) => arguments,
         Err(text) => {
-            println!("{text}\nusage: sim [--seeds N] [--start S] [--canary NAME] | --seed S [--verbose]");
+            println!("{text}\nusage: sim [--seeds N] [--start S] [--canary NAME] [--all] | --seed S [--verbose]");
             return ExitCode::from(2);
         }
     };
@@ -55,7 +57,11 @@ fn run_all(arguments: &Arguments) -> (Counts, Option<Report>) {
             }
             let report = run(seed, arguments.canary, arguments.verbose);
             if report.violation.is_some() {
-                failed.fetch_min(seed, Ordering::Relaxed);
+                if arguments.all {
+                    print_failure(&report, arguments.canary);
+                } else {
+                    failed.fetch_min(seed, Ordering::Relaxed);
+                }
                 failure = Some(report);
                 continue;
             }
@@ -99,6 +105,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--seed" => (arguments.start, arguments.seeds) = (number(value()?)?, 1),
             "--canary" => arguments.canary = Some(value()?.parse()?),
             "--verbose" => arguments.verbose = true,
+            "--all" => arguments.all = true,
             _ => return Err(format!("`{word}` is not an argument")),
         }
     }

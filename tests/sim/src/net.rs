@@ -6,8 +6,9 @@ use abide_model::command::Command;
 use abide_partition::Message;
 use bytes::Bytes;
 
+use crate::config::Canary;
 use crate::ingress::{Errand, Reply};
-use crate::violation::Check;
+use crate::violation::{Check, Invariant, check};
 use crate::world::{Event, HELD_MS, World};
 
 /// Longest backlog of a link, in ms: what comes on top is lost.
@@ -127,13 +128,13 @@ impl World {
             let doublings = self.rng.net.next().trailing_zeros().min(6);
             delay += self.rng.net.range(1, self.config.slow_ms) << doublings;
         }
-        if self.faults.bytes_per_ms > 0 {
+        if let Some(busy) = size(body).checked_div(self.faults.bytes_per_ms) {
             let free_at = self.net.free_at.entry((from, to)).or_default();
             let begin = now.max(*free_at);
             if begin > now + BACKLOG_MAX {
                 return None;
             }
-            *free_at = begin + size(body) / self.faults.bytes_per_ms;
+            *free_at = begin + busy;
             delay += *free_at - now;
         }
         Some(delay)
@@ -156,9 +157,16 @@ impl World {
             let known = node.boots.entry(from).or_default();
             if boot < *known {
                 world.counts.old_boots += 1;
-                return Ok(());
+                if world.config.canary != Some(Canary::OldBoots) {
+                    return Ok(());
+                }
             }
-            *known = boot;
+            *known = boot.max(*known);
+            let heard = world.heard.entry((node.epoch, from)).or_default();
+            check(boot >= *heard, Invariant::I11Transport, || {
+                format!("n{} takes what process {boot} of n{} said, after {heard}", node.number + 1, from + 1)
+            })?;
+            *heard = boot;
             world.receive(node, from, body)
         })
     }

@@ -9,7 +9,7 @@ mod snapshot;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use abide_model::command::Command;
+use abide_model::command::{Body, Command};
 use abide_model::id::{InvocationId, Millis, ObjectId, PartitionId};
 use abide_model::table::{Invocations, Status};
 use abide_model::view::View as _;
@@ -24,7 +24,7 @@ use crate::ingress::{Pending, Reading, Serving};
 use crate::ledger::Life;
 use crate::machine::FOUNDER;
 use crate::model;
-use crate::net::Body;
+use crate::net;
 use crate::store::SimState;
 use crate::violation::{Check, Invariant, Violation, check};
 use crate::world::{Event, Step, World};
@@ -38,6 +38,8 @@ pub(crate) struct Node {
     pub(crate) number: usize,
     /// Its boot id.
     pub(crate) epoch: u64,
+    /// Length of its ticks in ms: now and then they are far too short or too long, while there are faults.
+    tick_ms: u64,
     pub(crate) slots: BTreeMap<u32, Slot>,
     host: Host,
     /// What the host is told, for each partition in the order of its log.
@@ -90,9 +92,15 @@ impl World {
         self.boots += 1;
         let epoch = self.boots;
         self.machines[number].epoch = epoch;
+        let tick_ms = match self.rng.schedule.below(20) {
+            0 if self.config.nodes > 1 => TICK / 3,
+            1 if self.config.nodes > 1 => TICK * 3,
+            _ => TICK,
+        };
         let mut node = Node {
             number,
             epoch,
+            tick_ms,
             slots: BTreeMap::new(),
             host: Host::default(),
             host_inbox: BTreeMap::new(),
@@ -114,7 +122,7 @@ impl World {
             self.open_replica(&mut node, p, replica)?;
         }
         self.turn_of(&mut node);
-        let delay = self.tick_length();
+        let delay = self.tick_length(&node);
         self.soon(&node, delay, Step::Tick);
         self.machines[number].process = Some(node);
         Ok(())
@@ -175,8 +183,9 @@ impl World {
     }
 
     /// Ticks of several nodes drift against each other.
-    fn tick_length(&mut self) -> u64 {
-        if self.config.nodes == 1 { TICK } else { self.rng.schedule.range(TICK - 8, TICK + 8) }
+    fn tick_length(&mut self, node: &Node) -> u64 {
+        let length = if self.is_calm() { TICK } else { node.tick_ms };
+        if self.config.nodes == 1 { TICK } else { self.rng.schedule.range(length - 8, length + 8) }
     }
 
     /// Makes sure that a turn of the loop follows.
@@ -325,14 +334,14 @@ impl World {
         for slot in node.slots.values_mut() {
             slot.partition.handle(Input::Tick, now).map_err(|error| failed(&error))?;
         }
-        let delay = self.tick_length();
+        let delay = self.tick_length(node);
         self.soon(node, delay, Step::Tick);
         if self.machines.len() > 1 {
             let others = self.machines.len() as u64 - 1;
             let step = usize::try_from(self.rng.net.range(1, others)).unwrap_or(1);
             let to = (node.number + step) % self.machines.len();
             let views = node.views.iter().map(|(p, (term, leader))| (*p, *term, *leader)).collect();
-            self.send(node.number, node.epoch, to, Body::Gossip(views));
+            self.send(node.number, node.epoch, to, net::Body::Gossip(views));
         }
         self.turn(node)
     }
@@ -383,7 +392,10 @@ impl World {
         for ask in cx.asks {
             match ask {
                 Ask::Propose(partition, command) => {
-                    if let Some(slot) = node.slots.get_mut(&partition.0) {
+                    let led = node.slots.get(&partition.0).is_some_and(|slot| slot.partition.leading().is_some());
+                    if !led && self.config.canary == Some(Canary::IgnoreTerm) {
+                        self.ship(node, partition, *command);
+                    } else if let Some(slot) = node.slots.get_mut(&partition.0) {
                         slot.inbox.push_back(*command);
                     }
                 }
@@ -425,8 +437,11 @@ impl World {
     }
 
     /// A command arrives at a partition.
-    pub(crate) fn proposed(&mut self, node: &mut Node, p: u32, command: Command) {
+    pub(crate) fn proposed(&mut self, node: &mut Node, p: u32, mut command: Command) {
         if let Some(slot) = node.slots.get_mut(&p) {
+            if self.config.canary == Some(Canary::IgnoreTerm) {
+                stamp(slot, &mut command);
+            }
             slot.inbox.push_back(command);
             self.turn_of(node);
         }
@@ -455,6 +470,11 @@ impl Node {
             && self.slots.values().all(|slot| slot.inbox.is_empty() && slot.partition.stats().pending == 0)
     }
 
+    /// Whether something is on its way to the log.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.flight.is_some() || !self.queue.is_empty()
+    }
+
     /// Running flows and objects in memory.
     pub(crate) fn host_sizes(&self) -> (usize, usize) {
         self.host.sizes()
@@ -466,6 +486,15 @@ fn poll(node: &mut Node, p: u32) -> Check<Option<abide_partition::Output>> {
     slot.partition.poll_output().map_err(|error| failed(&error))
 }
 
+/// A canary: a record of another leadership gets the present term and attempt.
+fn stamp(slot: &Slot, command: &mut Command) {
+    let Some(Body::Append(append)) = &mut command.body else { return };
+    let row = InvocationId::from_bytes(&append.id).and_then(|id| slot.partition.view().get::<Invocations>(&id).ok());
+    if let (Some(Some(row)), Some(term)) = (row, slot.partition.leading()) {
+        (append.term, append.attempt) = (term, row.attempt);
+    }
+}
+
 /// Code is about to run of an attempt: when the host knows all that is applied, the tables say that it is under way.
 fn runs_rightly(node: &Node, partitions: u32, life: Life, attempt: u32) -> Check {
     let p = PartitionId::of(life.0.partition_key, partitions).0;
@@ -473,6 +502,10 @@ fn runs_rightly(node: &Node, partitions: u32, life: Life, attempt: u32) -> Check
     let (true, true, Some(slot)) = (told, node.host.is_about_to_run(life, attempt), node.slots.get(&p)) else {
         return Ok(());
     };
+    // Only of a canary: the tables of a follower go on without its host.
+    if slot.partition.leading().is_none() {
+        return Ok(());
+    }
     let row = slot.partition.view().get::<Invocations>(&life.0).ok().flatten();
     let rightly = row.as_ref().is_some_and(|row| {
         matches!(row.status, Some(Status::Running(_))) && (row.life, row.attempt) == (life.1, attempt)

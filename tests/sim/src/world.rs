@@ -133,6 +133,8 @@ pub(crate) struct World {
     pub(crate) leaders: BTreeMap<(u32, u64), u64>,
     /// For whom a replica voted in a term.
     pub(crate) votes: BTreeMap<(u32, u64, u64), u64>,
+    /// The last boot id of a node that a process heard of.
+    pub(crate) heard: BTreeMap<(u64, usize), u64>,
     /// Replicas whose disk was lost, and the last boot id before that.
     pub(crate) lost: BTreeMap<(u32, u64), u64>,
     pub(crate) model: Model,
@@ -197,6 +199,7 @@ impl World {
             hashes: BTreeMap::new(),
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),
+            heard: BTreeMap::new(),
             lost: BTreeMap::new(),
             model: Model::new(config.partitions),
             ledger: Ledger::default(),
@@ -274,8 +277,14 @@ impl World {
         let scale = if self.config.nodes == 1 { 10_000 } else { 100_000 };
         for (rate, how) in [(self.faults.power, Crash::Power), (self.faults.kill, Crash::Kill)] {
             if rate > 0 && self.rng.fault.below(scale) < rate {
+                // Now and then the power of the whole place.
+                let everywhere = how == Crash::Power && self.rng.fault.chance(1_500);
                 let number = self.any_machine();
-                self.crash(number, how)?;
+                for other in 0..self.machines.len() {
+                    if everywhere || other == number {
+                        self.crash(other, how)?;
+                    }
+                }
             }
         }
         if self.faults.pause > 0 && self.rng.fault.below(scale) < self.faults.pause {
@@ -415,11 +424,12 @@ impl World {
         self.groups_heal(self.time - since)?;
         let slowest = self.machines.iter().map(|machine| machine.wall(self.time)).min().unwrap_or(0);
         let late = slowest.saturating_sub(LATE_MAX);
-        let drained = self.requests.is_empty()
+        let ended = self.requests.is_empty()
             && self.model.parts.iter().all(|part| part.is_empty() && part.is_drained() && !part.is_late(late))
-            && self.machines.iter().all(|machine| machine.process.as_ref().is_some_and(Node::is_quiet))
-            && self.is_settled();
-        check(drained || self.time < since + CALM_MAX, Invariant::L6Progress, || audit::stuck(self))?;
+            && self.machines.iter().all(|machine| machine.process.as_ref().is_some_and(Node::is_quiet));
+        let drained = ended && self.is_settled();
+        let what = if ended && !self.is_settled() { Invariant::L4Converges } else { Invariant::L6Progress };
+        check(drained || self.time < since + CALM_MAX, what, || audit::stuck(self))?;
         self.over = drained;
         self.after(100, Event::Operators);
         Ok(())

@@ -570,7 +570,7 @@ fn key_of(event: &HostEvent) -> PartitionKey {
         HostEvent::Notify { invocation, .. }
         | HostEvent::Appended { invocation, .. }
         | HostEvent::Abort { invocation, .. } => invocation.partition_key,
-        HostEvent::Again(call) => call.invoke.id().expect("well-formed").partition_key,
+        HostEvent::Again(call) | HostEvent::Read { call, .. } => call.invoke.id().expect("well-formed").partition_key,
         HostEvent::Drain | HostEvent::Lost { .. } => unreachable!("tests deliver it themselves"),
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use abide_model::command::{Body, MetaAction, MetaOrder, RaiseFeatures};
+use abide_model::command::{Body, MetaAction, MetaOrder, PlaceReplicas, RaiseFeatures};
 use abide_model::id::{Millis, NodeId, PartitionId, ReplicaId};
 use abide_model::table::NodeState;
 use abide_placement::{Action, GroupSeen, Limits, Liveness, Progress, Seen, Wanted, plan};
@@ -29,6 +29,7 @@ pub(crate) async fn run(engine: Engine, transport: Transport, stop: Stop) {
             () = tokio::time::sleep(INTERVAL) => {}
             () = stop.requested() => return,
         }
+        renew(&engine).await;
         let cluster = engine.cluster();
         let seen = witness.look(cluster, Instant::now());
         if cluster.route(PartitionId::META) != Route::Here {
@@ -40,6 +41,24 @@ pub(crate) async fn run(engine: Engine, transport: Transport, stop: Stop) {
             carry_out(&engine, &transport, action).await;
         }
         raise_features(&engine, &wanted, &seen).await;
+    }
+}
+
+/// Asks for other replicas in place of those of this node that are gone for ever: the group removes the old one, and
+/// takes the new one in.
+async fn renew(engine: &Engine) {
+    let wanted = engine.cluster().wanted();
+    for (partition, gone) in engine.cluster().missing() {
+        let Some(row) = wanted.placements.get(&partition) else { continue };
+        let Some(next) = row.next_on(gone.node) else { continue };
+        let replicas = row.wanted().map(|replica| if replica == gone { next } else { replica });
+        let replicas = replicas.map(ReplicaId::to_u64).collect();
+        let order = PlaceReplicas { partition: partition.0, replicas, version: row.version };
+        tracing::info!(%partition, %gone, %next, "a replica is to be rebuilt");
+        let order = Body::Meta(MetaOrder::new(MetaAction::Place(order)));
+        if let Err(error) = engine.order_in(PartitionId::META, order).await {
+            tracing::debug!(%error, "the new replica is not placed yet");
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use abide_storage::{LogStore, StateStore};
 use super::answer::{Held, What};
 use super::event::Query;
 use super::{Driver, Fatal, load};
+use crate::engine::Freshness;
 
 /// Attempts whose journals are read in one turn, so that a restart with many flows answers others in between.
 const STARTS_PER_TURN_MAX: usize = 256;
@@ -71,7 +72,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         let partition = query.partition();
         // A follower's tables are good for looking, everything else is the leader's.
         let refused = match &query {
-            Query::Look { .. } => !self.slots.contains_key(&partition),
+            Query::Look { .. } | Query::Read { .. } => self.slots.get(&partition).is_none_or(|slot| slot.condemned),
             _ => !self.leads(partition),
         };
         if refused {
@@ -93,7 +94,10 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
                 let request = self.waiters.control(partition, responder);
                 self.propose(partition, Command { request, body: Some(body) })
             }
-            Query::Attach { .. } | Query::Output { .. } | Query::Look { .. } => {
+            Query::Read { freshness, .. } if self.is_fresh(partition, freshness) => {
+                self.carry_out_held(partition, What::Query(Box::new(query)))
+            }
+            Query::Attach { .. } | Query::Output { .. } | Query::Look { .. } | Query::Read { .. } => {
                 let round = self.round(partition);
                 let what = What::Query(Box::new(query));
                 if round == 0 {
@@ -127,6 +131,37 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
                 self.propose(partition, Command { request, body: Some(Body::Invoke(invoke)) })
             }
         }
+    }
+
+    /// Whether the replica of this node is known to be new enough without asking. What its leader said of itself tells how
+    /// far everything acknowledged then reaches.
+    fn is_fresh(&self, partition: PartitionId, freshness: Freshness) -> bool {
+        match freshness {
+            Freshness::Stale => true,
+            Freshness::Linear => false,
+            Freshness::Bounded(bound) => {
+                let applied = self.slots.get(&partition).map_or(0, |slot| slot.partition.applied_index());
+                let told = self.cluster.statuses();
+                let leads = |told: &crate::cluster::Told| {
+                    let mut replicas = told.status.replicas.iter();
+                    replicas.any(|of| of.partition == partition.0 && of.leads && of.committed <= applied)
+                };
+                told.values().any(|told| told.at.elapsed() <= bound && leads(told))
+            }
+        }
+    }
+
+    /// Has a shared turn run on the applied state.
+    fn read_here(&mut self, partition: PartitionId, invoke: Invoke, responder: Responder) -> Result<(), Fatal> {
+        let Some(object) = invoke.target.as_ref().and_then(Target::object) else {
+            let _ = responder.send(Err(Refusal::NotLeader));
+            return Ok(());
+        };
+        let fields = self.read(partition, load::fields(self.view(partition), &object))?;
+        let shard = self.host.shard_of(PartitionKey::of(&object.key));
+        let call = Box::new(DirectCall { partition, invoke, responder });
+        self.outbox[shard].push(HostEvent::Read { call, fields });
+        Ok(())
     }
 
     fn output(
@@ -297,6 +332,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
                     let looked = look(Ok(self.view(partition)));
                     self.read(partition, looked)
                 }
+                Query::Read { partition, invoke, responder, .. } => self.read_here(partition, invoke, responder),
                 other => self.query(other),
             },
         }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::snapshots::{Exported, Load};
 use crate::cluster::wire::{NodeStatus, Wish};
-use crate::engine::Accepted;
+use crate::engine::{Accepted, Freshness};
 
 /// Reads the tables of a partition and tells who asked; without tables it tells that there are none here. Runs on the
 /// driver's thread: it reads a bounded number of rows.
@@ -44,6 +44,8 @@ pub(crate) enum Query {
     /// As [`Query::Call`], of a request that was made before and may have been executed: `since` is an index that was
     /// applied before that.
     Again { partition: PartitionId, invoke: Invoke, since: u64, responder: Responder },
+    /// Run a shared turn on the state of this node's replica, if that is new enough.
+    Read { partition: PartitionId, invoke: Invoke, freshness: Freshness, responder: Responder },
     /// A look into the tables.
     Look { partition: PartitionId, look: Look },
     /// A signal or an operator's order.
@@ -55,7 +57,10 @@ impl Query {
     pub(crate) fn refuse(self, refusal: Refusal) {
         // Whoever asked may have gone away; then nobody has to be told.
         match self {
-            Self::Call { responder, .. } | Self::Attach { responder, .. } | Self::Again { responder, .. } => {
+            Self::Call { responder, .. }
+            | Self::Attach { responder, .. }
+            | Self::Read { responder, .. }
+            | Self::Again { responder, .. } => {
                 let _ = responder.send(Err(refusal));
             }
             Self::Send { responder, .. } => drop(responder.send(Err(refusal))),
@@ -74,6 +79,7 @@ impl Query {
             | Self::Attach { partition, .. }
             | Self::Output { partition, .. }
             | Self::Again { partition, .. }
+            | Self::Read { partition, .. }
             | Self::Look { partition, .. }
             | Self::Control { partition, .. } => *partition,
         }

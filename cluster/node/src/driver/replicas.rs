@@ -36,7 +36,10 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
                 while drop_rows(&*self.state, id.0, generation, SWEEP_ROWS)? {}
             }
             let replica = match recovered.owner {
-                Some(Owner { removed: true, .. }) => continue,
+                Some(Owner { removed: true, replica }) => {
+                    self.cluster.buried(id, replica);
+                    continue;
+                }
                 Some(Owner { replica, .. }) => ReplicaId::from_u64(replica),
                 // Of a build before there were several replicas, or the first start.
                 None if self.settings.node == FOUNDER => ReplicaId::first(FOUNDER),
@@ -59,7 +62,8 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             bootstrap_voters: vec![ReplicaId::first(FOUNDER).to_u64()],
             ..PartitionSettings::single(id, self.settings.partitions)
         };
-        let partition = Partition::open(settings, recovered, overlay)?;
+        let mut partition = Partition::open(settings, recovered, overlay)?;
+        partition.handle(Input::Features(self.features), clock::now())?;
         clock::raise(partition.log_time());
         let durable = partition.applied_index();
         self.cluster.note_applied(id, durable);
@@ -72,6 +76,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             rounds: Rounds::default(),
             exports: Exports::default(),
             leads_since: None,
+            condemned: false,
         };
         self.slots.insert(id, slot);
         self.cluster.set_hosted(id, true);
@@ -118,6 +123,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             ..LogWrite::default()
         };
         self.log.commit(&LogBatch { writes: vec![write], sync: true })?;
+        self.cluster.buried(id, replica);
         self.lose(id, Refusal::Interrupted);
         self.discard(id, before);
         Ok(())
@@ -176,7 +182,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     }
 
     /// Forgets everything that depended on leading a partition. Who waits is told why.
-    fn lose(&mut self, id: PartitionId, refusal: Refusal) {
+    pub(super) fn lose(&mut self, id: PartitionId, refusal: Refusal) {
         let partitions = self.settings.partitions;
         let of =
             |invocation: abide_model::id::InvocationId| PartitionId::of(invocation.partition_key, partitions) == id;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use abide_model::id::{Millis, PartitionId};
+use abide_partition::Input;
 use abide_placement::Wanted;
 use abide_storage::{LogStore, StateStore};
 use tokio::time::Instant;
@@ -13,7 +14,7 @@ use crate::cluster::wire::{FollowerStatus, HashPoint, NodeStatus, ReplicaStatus}
 /// How often.
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 /// Points of comparison that are told; others may be a little ahead or behind.
-const HASHES_TOLD: usize = 4;
+const HASHES_TOLD: usize = 16;
 
 impl<L: LogStore, S: StateStore> Driver<L, S> {
     /// Tells everybody how far the replicas of this node are.
@@ -40,7 +41,14 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         }
         let Some(slot) = self.slots.get(&PartitionId::META) else { return Ok(()) };
         if let Some(wanted) = self.read(PartitionId::META, Wanted::read(slot.partition.view()))? {
+            let level = wanted.cluster.features;
             self.cluster.set_wanted(wanted);
+            if std::mem::replace(&mut self.features, level) != level {
+                tracing::info!(level, "features are in force");
+                for id in self.hosted() {
+                    self.handle(id, Input::Features(level))?;
+                }
+            }
         }
         Ok(())
     }

@@ -133,6 +133,7 @@ impl World {
             attempts: 100,
             retention: Retention { completed_ms: 60_000, journal_ms: 0, workflow_ms: 60_000 },
             checkpoints: CheckpointWriter::Thread,
+            evidence: None,
         };
         let cluster = Cluster::new(FOUNDER, partitions);
         let surroundings =

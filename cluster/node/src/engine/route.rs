@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use abide_host::{Completion, DirectCall, Refusal, Responder};
-use abide_model::command::{Body, Command, Form, Invoke};
+use abide_model::command::{Access, Body, Command, Form, Invoke};
 use abide_model::effect::Answer;
 use abide_model::id::{InvocationId, NodeId, PartitionId};
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Accepted, Engine};
+use super::{Accepted, Engine, Freshness};
 use crate::cluster::wire::{Ask, Forwarded, Known, Proposal, Request, Told};
 use crate::cluster::{AskFailed, Route};
 use crate::driver::Query;
@@ -26,6 +26,8 @@ const LEADER_PATIENCE: Duration = Duration::from_secs(30);
 const CALL_PATIENCE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// How long the answer to anything else may take.
 const ASK_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a read waits for the leader's word before it goes to the leader itself.
+const READ_PATIENCE: Duration = Duration::from_secs(2);
 /// Pause before a leader is asked again, unless one makes itself known before.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -47,6 +49,38 @@ impl Engine {
             }
             _ => self.call_here(partition, form, invoke, responder)?,
         }
+        Ok(receiver)
+    }
+
+    /// As [`Engine::invoke`], of a request that wishes to be answered from this node's replica. What is no read, or cannot
+    /// be answered here, goes its usual way.
+    pub(super) fn invoke_read(
+        &self,
+        partition: PartitionId,
+        form: Form,
+        invoke: Invoke,
+        freshness: Freshness,
+    ) -> Asked<oneshot::Receiver<Asked<Completion>>> {
+        let target = invoke.target.as_ref();
+        let is_read = target.is_some_and(|target| target.access() == Access::Shared && target.key.is_some());
+        let Some(others) = &self.0.others else { return self.invoke(partition, form, invoke) };
+        if form != Form::Turn || !is_read || invoke.idempotency_key.is_some() || !self.0.cluster.hosts(partition) {
+            return self.invoke(partition, form, invoke);
+        }
+        let (responder, receiver) = oneshot::channel();
+        let engine = self.clone();
+        others.runtime.spawn(async move {
+            let (here, answer) = oneshot::channel();
+            let query = Query::Read { partition, invoke: invoke.clone(), freshness, responder: here };
+            let asked = match engine.0.driver.query(query) {
+                Ok(()) => tokio::time::timeout(READ_PATIENCE, answer).await,
+                Err(refusal) => Ok(Ok(Err(refusal))),
+            };
+            match asked {
+                Ok(Ok(result)) if result != Err(Refusal::NotLeader) => drop(responder.send(result)),
+                _ => engine.route_call(partition, form, invoke, responder).await,
+            }
+        });
         Ok(receiver)
     }
 

@@ -130,6 +130,11 @@ impl DriverMetrics {
         self.set(partition, |gauges| &gauges.follower_lag, slowest.unwrap_or(0));
     }
 
+    /// A replica differs from others of its group.
+    pub fn diverged(&self, partition: PartitionId) {
+        counter!("abide_replica_divergence_total", "partition" => partition.to_string()).increment(1);
+    }
+
     /// A message of another replica was not taken.
     pub fn message_dropped(&self, dropped: Dropped) {
         counter!("abide_raft_messages_dropped_total", "reason" => dropped.label()).increment(1);

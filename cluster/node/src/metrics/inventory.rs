@@ -123,6 +123,7 @@ const NODE: &[MetricDoc] = &[
     doc("abide_partition_term", Gauge, PARTITION, "", "The partition's term; it grows with every election."),
     doc("abide_log_entries", Gauge, PARTITION, "entries", "Entries in the partition's log."),
     doc("abide_follower_lag_entries", Gauge, PARTITION, "entries", "Entries that the slowest follower lacks, where this node leads."),
+    doc("abide_replica_divergence_total", Counter, PARTITION, "findings", "Findings that a replica of this node differs from others of its group. Any is an alarm: one that a majority contradicts is rebuilt."),
     doc("abide_raft_messages_dropped_total", Counter, &["reason"], "messages", "Messages of other replicas that were not taken: unsound ones, and those that had no room (full)."),
     doc("abide_invocations_completed_total", Counter, &["service", "handler", "outcome"], "invocations", "Invocations that ended; the outcome is success or failure."),
 ];

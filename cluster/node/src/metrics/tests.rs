@@ -44,6 +44,7 @@ fn handles_and_inventory_agree() {
     driver.timer_fired(Duration::from_millis(1));
     driver.set_replica(PartitionId(1), &abide_partition::Stats { last: 4, ..abide_partition::Stats::default() });
     driver.set_replica(PartitionId(99), &abide_partition::Stats::default());
+    driver.diverged(PartitionId(1));
     driver.message_dropped(abide_partition::Dropped::Full);
     driver.set_timers_due(PartitionId(1), 4);
     Completions::new(&Registry::builder().build()).count("No", "such", true);

@@ -141,6 +141,7 @@ impl Machine {
             attempts: 10_000,
             retention,
             checkpoints: CheckpointWriter::InPlace,
+            evidence: None,
         };
         let log = WorldLog { disk: self.log.clone(), shared: Arc::clone(&self.shared) };
         let state = Arc::new(self.state.clone());

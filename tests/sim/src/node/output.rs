@@ -41,9 +41,7 @@ impl World {
             }
             Output::Following { term, leader } => {
                 self.trace.line(format_args!("n{n} p{p} follows {leader:?} in term {term}"));
-                if self.config.canary != Some(Canary::IgnoreTerm) {
-                    self.leave_office(node, p)?;
-                }
+                self.leave_office(node, p)?;
                 if let Some(leader) = leader {
                     note_leader(node, p, (term, machine_of(leader)));
                 }
@@ -106,7 +104,10 @@ impl World {
     /// What was held for a leadership is void: hosts, loads, whoever waits.
     pub(super) fn leave_office(&mut self, node: &mut Node, p: u32) -> Check {
         let partitions = self.config.partitions;
-        node.host.forget(p, partitions);
+        let leads = node.slots.get(&p).is_some_and(|slot| slot.partition.leading().is_some());
+        if leads || self.config.canary != Some(Canary::IgnoreTerm) {
+            node.host.forget(p, partitions);
+        }
         if let Some(inbox) = node.host_inbox.get_mut(&p) {
             inbox.clear();
         }
