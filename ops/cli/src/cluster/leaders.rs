@@ -85,7 +85,7 @@ fn pinned(partition: &Value, style: &Style) -> String {
     let (id, node) = (show(&partition["id"]), show(&partition["pinned"]));
     let mut out = format!("{id} is pinned to {node}\n");
     if partition["leader"] != partition["pinned"] {
-        let leader = field(partition, "leader").map_or_else(|| "Nobody".to_owned(), |leader| leader);
+        let leader = field(partition, "leader").unwrap_or_else(|| "Nobody".to_owned());
         let how = format!("{leader} leads it now; {node} takes over when it has a replica that can.");
         out.push_str(&format!("{}\n", style.paint(Tone::Faint, &how)));
     }

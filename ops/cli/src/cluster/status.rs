@@ -5,15 +5,18 @@ use serde_json::Value;
 use super::{items, nodes};
 use crate::text::{Style, Tone, count, field, show};
 
+/// Settings that explain what is on the screen; `config get` has all.
+const SETTINGS: [&str; 2] = ["replication_factor", "log_level"];
+
 /// The screen.
 pub(super) fn render(document: &Value, style: &Style) -> String {
     let name = field(document, "cluster_id").unwrap_or_else(|| "unknown cluster".to_owned());
     let mut out = format!("{}\n", style.paint(Tone::Strong, &name));
     let asked = [field(document, "address"), field(document, "asked")];
     let asked = asked.into_iter().flatten().reduce(|address, node| format!("{address} ({node})"));
-    let settings = document["settings"].as_object().into_iter().flatten();
-    let settings: Vec<_> =
-        settings.filter(|(_, value)| !value.is_null()).map(|(name, value)| format!("{name} {}", show(value))).collect();
+    let settings =
+        SETTINGS.into_iter().filter_map(|name| Some(format!("{name} {}", field(&document["settings"], name)?)));
+    let settings: Vec<_> = settings.collect();
     for (label, value) in [
         ("asked", asked),
         ("nodes", Some(count_nodes(items(document, "nodes")))),
