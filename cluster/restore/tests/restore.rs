@@ -165,8 +165,8 @@ async fn a_moment_can_be_chosen_and_there_has_to_be_one() {
     let second = folder.path().join("second");
     let report = restore(&repository, &RestoreOrder { as_of, ..order(&second) }).await.unwrap();
     assert_eq!(report.partitions.iter().map(|restored| restored.id.index).collect::<Vec<_>>(), [50, 55]);
-    let error = restore(&repository, &RestoreOrder { as_of: Some(Millis(1)), ..order(&folder.path().join("third")) });
-    assert_eq!(error.await.unwrap_err().code(), "RS002");
+    let too_early = RestoreOrder { as_of: Some(Millis(1)), ..order(&folder.path().join("third")) };
+    assert_eq!(restore(&repository, &too_early).await.unwrap_err().code(), "RS002");
 }
 
 #[tokio::test]
