@@ -28,7 +28,9 @@ pub fn serve(attached: bool) -> ExitCode {
 #[must_use]
 pub fn flags(data: &Path, partitions: u32, more: &[String]) -> Vec<String> {
     let mut flags: Vec<String> =
-        ["--ingress", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"].map(Into::into).into();
+        ["--ingress", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--data"]
+            .map(Into::into)
+            .into();
     flags.push(data.display().to_string());
     flags.extend(["--partitions".into(), partitions.to_string()]);
     flags.extend_from_slice(more);
@@ -44,6 +46,8 @@ pub struct NodeProcess {
     pub ingress: SocketAddr,
     /// Where metrics are.
     pub admin: SocketAddr,
+    /// Where other nodes reach it.
+    pub peer: SocketAddr,
     /// From the start of the process until it said where it serves.
     pub start: Duration,
 }
@@ -63,7 +67,7 @@ impl NodeProcess {
             .spawn()
             .context("starting the node")?;
         let mut output = BufReader::new(child.stdout.take().context("the output of the node")?);
-        let (mut ingress, mut admin) = (None, None);
+        let (mut ingress, mut admin, mut peer) = (None, None, None);
         let mut line = String::new();
         while output.read_line(&mut line).context("reading the output of the node")? > 0 {
             match line.split_once("http://") {
@@ -71,8 +75,11 @@ impl NodeProcess {
                 Some((name, addr)) if name.trim() == "admin" => admin = Some(addr.trim().parse()?),
                 _ => {}
             }
-            if let (Some(ingress), Some(admin)) = (ingress, admin) {
-                return Ok(Self { child, _output: output, ingress, admin, start: started.elapsed() });
+            if let Some(addr) = line.strip_prefix("peer ") {
+                peer = Some(addr.trim().parse()?);
+            }
+            if let (Some(ingress), Some(admin), Some(peer)) = (ingress, admin, peer) {
+                return Ok(Self { child, _output: output, ingress, admin, peer, start: started.elapsed() });
             }
             line.clear();
         }

@@ -1,4 +1,4 @@
-//! One executable, three programs.
+//! One executable, several programs.
 //!
 //! `cargo run --bin` builds one program, but a suite needs a load generator and that one a node. So each of them starts
 //! itself again and names the part to play in [`VARIABLE`]: the arguments stay those of the part.
@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
 
-use crate::{load, node, suite};
+use crate::{cluster, load, node, suite};
 
 /// The environment variable that names the part.
 pub const VARIABLE: &str = "BENCH_ROLE";
@@ -22,6 +22,8 @@ pub enum Role {
     Load,
     /// `bench-suite`.
     Suite,
+    /// `bench-cluster`.
+    Cluster,
 }
 
 impl Role {
@@ -30,6 +32,7 @@ impl Role {
             Self::Node => "node",
             Self::Load => "load",
             Self::Suite => "suite",
+            Self::Cluster => "cluster",
         }
     }
 
@@ -44,17 +47,18 @@ impl Role {
     }
 }
 
-/// The `main` of all three programs: `own` unless [`VARIABLE`] says otherwise.
+/// The `main` of all programs: `own` unless [`VARIABLE`] says otherwise.
 #[must_use]
 pub fn main(own: Role) -> ExitCode {
     let named = std::env::var(VARIABLE).ok();
-    let roles = [Role::Node, Role::Load, Role::Suite];
+    let roles = [Role::Node, Role::Load, Role::Suite, Role::Cluster];
     let role = named.as_deref().and_then(|named| roles.into_iter().find(|role| role.word() == named));
     let result = match role.unwrap_or(own) {
         // A node that was started by another program ends with it.
         Role::Node => return node::serve(named.is_some()),
         Role::Load => load::main(),
         Role::Suite => suite::main(),
+        Role::Cluster => cluster::main(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -44,6 +44,12 @@ impl Page {
         Self(values)
     }
 
+    /// The value of `name`, 0 when the page does not have it.
+    #[must_use]
+    pub fn value(&self, name: &str) -> f64 {
+        self.0.get(name).copied().unwrap_or_default()
+    }
+
     /// How much `name` has grown since `before`.
     #[must_use]
     pub fn since(&self, before: &Self, name: &str) -> f64 {

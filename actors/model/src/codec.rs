@@ -8,14 +8,19 @@ use prost::Message;
 
 use crate::view::ReadError;
 
-/// The version this build writes.
+/// The version this build writes, until the cluster has the features for another one.
 pub const VERSION: u8 = 1;
+/// The newest version this build reads. With the feature `next` it is the one of a build that is yet to come, whose
+/// entries only differ by their number: for tests of clusters in which two builds run side by side.
+pub const NEWEST: u8 = if cfg!(feature = "next") { 2 } else { 1 };
+/// The highest level of features that this build has ([`crate::table::ClusterRow::features`]).
+pub const FEATURES: u32 = NEWEST as u32;
 
 /// Bytes that are not what the reader expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
     /// Written by a newer build.
-    #[error("{what} has format version {found}; this build reads up to {VERSION}: start the newer build")]
+    #[error("{what} has format version {found}; this build reads up to {NEWEST}: start the newer build")]
     UnknownVersion {
         /// The type that was expected.
         what: &'static str,
@@ -38,11 +43,23 @@ impl From<CodecError> for ReadError {
     }
 }
 
+/// The version of log entries when this level of features is in force: one that every node reads.
+#[must_use]
+pub fn entry_version(features: u32) -> u8 {
+    u8::try_from(features).unwrap_or(NEWEST).clamp(VERSION, NEWEST)
+}
+
 /// The versioned bytes of `message`.
 #[must_use]
 pub fn encode<M: Message>(message: &M) -> Bytes {
+    encode_as(VERSION, message)
+}
+
+/// The bytes of `message` in a version that this build reads.
+#[must_use]
+pub fn encode_as<M: Message>(version: u8, message: &M) -> Bytes {
     let mut bytes = BytesMut::with_capacity(1 + message.encoded_len());
-    bytes.put_u8(VERSION);
+    bytes.put_u8(version);
     message.encode_raw(&mut bytes);
     bytes.freeze()
 }
@@ -53,7 +70,7 @@ pub fn encode<M: Message>(message: &M) -> Bytes {
 /// [`CodecError`] when the version is unknown or the rest is not an `M`.
 pub fn decode<M: Message + Default>(what: &'static str, bytes: &Bytes) -> Result<M, CodecError> {
     match bytes.first() {
-        Some(&VERSION) => {
+        Some(&found) if (VERSION..=NEWEST).contains(&found) => {
             M::decode(bytes.slice(1..)).map_err(|error| CodecError::Malformed { what, reason: error.to_string() })
         }
         Some(&found) => Err(CodecError::UnknownVersion { what, found }),
@@ -65,6 +82,11 @@ pub fn decode<M: Message + Default>(what: &'static str, bytes: &Bytes) -> Result
 mod tests {
     use super::*;
     use crate::protocol::Failure;
+
+    #[test]
+    fn entries_are_written_as_all_nodes_read_them() {
+        assert_eq!((entry_version(0), entry_version(1), entry_version(99)), (VERSION, VERSION, NEWEST));
+    }
 
     #[test]
     fn unknown_versions_are_refused_by_name() {

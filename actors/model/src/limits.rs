@@ -1,7 +1,5 @@
 //! Every limit of the platform by name, with its unit and its reason. Related limits are asserted at compile time.
 
-/// The level of features of this build: what is persisted or said with a higher one, it does not understand.
-pub const FEATURES: u32 = 1;
 /// Largest request body or handler input, in bytes (reliability 3.4).
 pub const BODY_BYTES_MAX: usize = 8 << 20;
 /// Longest object key, in bytes of UTF-8. Far below the 65,535 bytes that the store accepts for a whole key.
@@ -27,9 +25,9 @@ pub const ENTRY_BYTES_SOFT_MAX: usize = 128 << 10;
 /// Most bytes of entries that one message to a follower carries, unless a single entry is larger.
 pub const RAFT_MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Most results of plain calls that a replica remembers, for requests that are repeated after a failover.
-pub const RECENT_RESULTS_MAX: usize = 65_536;
+pub const RECENT_RESULTS_MAX: usize = 16_384;
 /// Most bytes of these results.
-pub const RECENT_RESULT_BYTES_MAX: usize = 8 << 20;
+pub const RECENT_RESULT_BYTES_MAX: usize = 2 << 20;
 /// Most timers that one command fires; more due ones follow in further commands.
 pub const TIMERS_PER_COMMAND_MAX: usize = 256;
 /// Most outbox messages that travel in one delivery.

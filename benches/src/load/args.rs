@@ -71,6 +71,9 @@ pub struct Args {
     /// Ingress of a node that runs already (HTTP).
     #[arg(long, requires = "admin")]
     pub to: Option<SocketAddr>,
+    /// Ingress of another node of the same cluster; calls are spread over all (HTTP/1.1). May be repeated.
+    #[arg(long, requires = "to", conflicts_with = "h2c")]
+    pub also: Vec<SocketAddr>,
     /// Its admin port.
     #[arg(long, requires = "to")]
     pub admin: Option<SocketAddr>,

@@ -140,8 +140,10 @@ impl Node {
                 }
             }
             _ => {
-                for _ in 0..count {
-                    lines.push(Line::Http1(super::http1::Connection::open(self.ingress()).await?));
+                let doors: Vec<SocketAddr> = [self.ingress()].into_iter().chain(args.also.iter().copied()).collect();
+                for number in 0..count {
+                    let door = doors[number % doors.len()];
+                    lines.push(Line::Http1(super::http1::Connection::open(door).await?));
                 }
             }
         }

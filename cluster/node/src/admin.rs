@@ -1,4 +1,4 @@
-//! The door for operators: REST of service protocol §5, health, metrics.
+//! The door for operators: REST of service protocol §5, the cluster, health, metrics.
 //!
 //! There is no authentication, so the door opens to loopback only unless the configuration says otherwise, and requests
 //! are refused that a web page could make a browser send: those for a foreign host name (DNS rebinding) and those from
@@ -6,6 +6,7 @@
 
 mod answer;
 mod bulk;
+mod cluster;
 mod details;
 mod guard;
 mod invocations;
@@ -38,6 +39,7 @@ use self::answer::AdminError;
 use self::guard::Hosts;
 use self::services::Defaults;
 use crate::backend::Backend;
+use crate::cluster::transport::Transport;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::health::{Health, Phase};
@@ -64,9 +66,10 @@ pub struct OpenToNetwork(pub SocketAddr);
 /// # Errors
 /// [`OpenToNetwork`] when the listener is bound to an address that is not loopback and `admin.allow_remote` is not set.
 #[expect(clippy::too_many_arguments, reason = "the parts of a node meet here, once")]
-pub async fn serve(
+pub(crate) async fn serve(
     listener: Listener,
     engine: Engine,
+    transport: Transport,
     config: &Config,
     ingress: SocketAddr,
     metrics: PrometheusHandle,
@@ -76,8 +79,10 @@ pub async fn serve(
 ) -> Result<Drained, OpenToNetwork> {
     let registry = engine.registry().clone();
     let services: Vec<_> = registry.services().map(|service| service.descriptor().clone()).collect();
-    let apart = schedules::router(engine.clone()).merge(snapshots::router(engine.clone()));
-    let office = Office { schedules: apart, ..Office::new(engine, services, config, ingress, metrics, health) };
+    let beside = schedules::router(engine.clone())
+        .merge(snapshots::router(engine.clone()))
+        .merge(cluster::router(cluster::NodeHelm { engine: engine.clone(), transport }));
+    let office = Office { beside, ..Office::new(engine, services, config, ingress, metrics, health) };
     office.serve(listener, config, stop, drain).await
 }
 
@@ -89,7 +94,8 @@ struct Office<E> {
     ingress: SocketAddr,
     metrics: PrometheusHandle,
     health: Health,
-    schedules: Router,
+    /// Pages with a state of their own.
+    beside: Router,
 }
 
 type Shared<E> = State<Arc<Office<E>>>;
@@ -104,7 +110,7 @@ impl<E: Backend> Office<E> {
         health: Health,
     ) -> Self {
         let defaults = Defaults::from(config);
-        Self { engine, services, defaults, ingress, metrics, health, schedules: Router::new() }
+        Self { engine, services, defaults, ingress, metrics, health, beside: Router::new() }
     }
 
     async fn serve(
@@ -132,8 +138,8 @@ impl<E: Backend> Office<E> {
     }
 
     fn router(mut self) -> Router {
-        let schedules = std::mem::take(&mut self.schedules);
-        routes(Arc::new(self), schedules)
+        let beside = std::mem::take(&mut self.beside);
+        routes(Arc::new(self), beside)
     }
 
     fn find(&self, name: &str) -> Result<&ServiceDescriptor, AdminError> {
@@ -142,7 +148,7 @@ impl<E: Backend> Office<E> {
     }
 }
 
-fn routes<E: Backend>(office: Arc<Office<E>>, schedules: Router) -> Router {
+fn routes<E: Backend>(office: Arc<Office<E>>, beside: Router) -> Router {
     let api = Router::new()
         .route("/health", get(health::<E>))
         .route("/metrics", get(metrics::<E>))
@@ -169,7 +175,7 @@ fn routes<E: Backend>(office: Arc<Office<E>>, schedules: Router) -> Router {
             get(letters::describe::<E>).merge(delete(letters::drop::<E>)),
         )
         .route("/deadletters/{service}/{partition}/{seq}/redrive", post(letters::redrive::<E>))
-        .merge(schedules.with_state(()))
+        .merge(beside.with_state(()))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let removed = || async { AdminError::invalid("version 1 of the admin API is not served; use /v2, /v3 or /v4") };
     Router::new()

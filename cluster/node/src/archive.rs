@@ -3,7 +3,7 @@
 //! Each node saves what it leads. A round takes the state of all of these partitions at one moment, between two commands of
 //! any of them, and uploads them one after the other; rounds of all nodes begin at the same multiples of the interval. So
 //! what is in the store at any time is of nearly one moment, and on one node of exactly one ([`abide_snapshot`] has the store,
-//! `ops/decisions/0013` says what that is worth).
+//! `ops/decisions/0016` says what that is worth).
 //!
 //! Nothing that serves waits for this. A store that is down costs the age of the newest snapshot, which a metric tells.
 

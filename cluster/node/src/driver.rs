@@ -149,6 +149,8 @@ pub(crate) struct Driver<L, S> {
     last_read: u64,
     /// The tables of the meta group have changed.
     meta_changed: bool,
+    /// The level of features that is in force.
+    features: u32,
     next_tick: Instant,
     next_stats: Instant,
     next_status: Instant,
@@ -226,6 +228,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             commands_since_sync: 0,
             last_read: 0,
             meta_changed: true,
+            features: 0,
             next_tick: now,
             next_stats: now,
             next_status: now,

@@ -29,6 +29,7 @@ mod backend;
 mod date;
 mod delay;
 mod driver;
+mod log_level;
 mod random;
 
 pub use driver::Fatal;

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use abide_host::{Host, HostSettings};
+use abide_model::codec;
 use abide_model::command::NodeInfo;
 use abide_model::id::NodeId;
 use abide_peer::{PeerSettings, Peers, ProtocolRange, TlsFiles, TlsMode, TlsSettings};
@@ -33,12 +34,10 @@ use crate::engine::{Engine, EngineError, Others, Retention};
 use crate::health::{Health, Phase};
 use crate::listener::{BindError, Listener};
 use crate::shutdown::{DRAIN_TIME, Stop};
-use crate::{admin, ingress, metrics, random};
+use crate::{admin, ingress, log_level, metrics, random};
 
 /// Exit code of a process whose log or tables failed: the outcome of requests under way is unknown.
 pub const EXIT_FATAL: i32 = 70;
-/// The level of features of this build; one is in force in a cluster when all its nodes have it.
-pub const FEATURES: u32 = abide_model::limits::FEATURES;
 /// The versions of the protocol between nodes that this build speaks.
 const PROTOCOL: ProtocolRange = ProtocolRange { min: 1, max: 1 };
 /// How long a node that stops looks for heirs of its leaderships.
@@ -170,7 +169,7 @@ impl Node {
             admin: admin.to_string(),
             zone: config.cluster.zone.clone(),
             build: env!("CARGO_PKG_VERSION").to_owned(),
-            features: FEATURES,
+            features: codec::FEATURES,
         };
         let mut joined = match &known {
             None if !config.cluster.join.is_empty() => Some(join_cluster(config, &runtime, &peers, &info)?),
@@ -280,7 +279,10 @@ impl Node {
         let operating = {
             let (config, engine) = (config.clone(), engine.clone());
             let (health, stop) = (health.clone(), stop.clone());
-            async move { admin::serve(at_admin, engine, &config, ingress, recorder.clone(), health, stop, DRAIN_TIME).await }
+            let (transport, metrics) = (transport.clone(), recorder.clone());
+            async move {
+                admin::serve(at_admin, engine, transport, &config, ingress, metrics, health, stop, DRAIN_TIME).await
+            }
         };
         doors.push(runtime.handle().spawn(async move {
             if let Err(error) = operating.await {
@@ -333,6 +335,13 @@ impl Node {
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         self.doors.peer
+    }
+
+    /// Calls `apply` with the cluster's setting `log_level`, as it is and whenever it changes; `None` is that nodes log as
+    /// their own configurations say. Ends with the node.
+    pub fn on_log_level(&self, apply: impl FnMut(Option<&str>) + Send + 'static) {
+        let cluster = self.engine.cluster().clone();
+        self.runtime.handle().spawn(log_level::follow(cluster, apply, self.stop.clone()));
     }
 
     /// The runtime of the doors, for waiting on something beside it.

@@ -84,6 +84,8 @@ pub enum Input {
         /// Who is to follow without a vote.
         learners: Vec<u64>,
     },
+    /// The level of features that is in force in the cluster; 0 until it is known. It says how entries are written.
+    Features(u32),
     /// Hand leadership over; gives up by itself after an election timeout.
     Transfer {
         /// To whom.

@@ -52,7 +52,11 @@ pub struct Partition<S> {
     proposed: VecDeque<(u64, CommandEntry)>,
     in_flight: Option<InFlight>,
     trim_through: Option<u64>,
+    /// Members changed: that this is committed has to be durable.
+    members_unsaved: bool,
     shipping: Shipping,
+    /// How entries are written.
+    entry_version: u8,
     reads: Reads,
     /// Absent in a group of one: there nobody takes over.
     recent: Option<RecentResults>,
@@ -74,8 +78,8 @@ enum InFlight {
     Ready(Box<Ready>),
     /// Of this Ready, which installs a snapshot whose rows are in a generation.
     Snapshot { ready: Box<Ready>, generation: u8 },
-    /// Of a trim alone.
-    Trim,
+    /// Of what no Ready goes with.
+    Rest,
 }
 
 /// Proof of leadership, with what only a leader knows.
@@ -124,7 +128,9 @@ impl<S: StateStore> Partition<S> {
             proposed: VecDeque::new(),
             in_flight: None,
             trim_through: None,
+            members_unsaved: false,
             shipping: Shipping::default(),
+            entry_version: codec::VERSION,
             reads: Reads::default(),
             recent: None,
             hashes: VecDeque::new(),
@@ -155,6 +161,7 @@ impl<S: StateStore> Partition<S> {
             Input::Persisted => self.persisted()?,
             Input::Wake => {}
             Input::Trim { through } => self.trim_through = self.trim_through.max(Some(through)),
+            Input::Features(level) => self.entry_version = codec::entry_version(level),
             Input::Offer(point) => self.raft.mut_store().offer(Some(point)),
             Input::Withdraw => self.raft.mut_store().offer(None),
             Input::Receive(message) => self.receive(message),
@@ -347,7 +354,7 @@ impl<S: StateStore> Partition<S> {
             self.propose_pending()?;
             self.ask_shell();
             if !self.raft.has_ready() {
-                self.write_trim();
+                self.write_rest();
                 return Ok(());
             }
             self.process_ready()?;
@@ -383,6 +390,7 @@ impl<S: StateStore> Partition<S> {
                 | Input::Wake
                 | Input::Trim { .. }
                 | Input::Offer(_)
+                | Input::Features(_)
                 | Input::Withdraw => unreachable!("these do not wait"),
             }
         }
@@ -422,7 +430,7 @@ impl<S: StateStore> Partition<S> {
                 bytes += command.encoded_len();
                 entry.commands.push(command);
             }
-            let data = codec::encode(&entry).into();
+            let data = codec::encode_as(self.entry_version, &entry).into();
             match self.raft.propose(Vec::new(), data) {
                 Ok(()) => self.proposed.push_back((self.raft.raft.raft_log.last_index(), entry)),
                 // A transfer is under way or too much is uncommitted: the commands keep their place.
@@ -482,7 +490,7 @@ impl<S: StateStore> Partition<S> {
         match self.in_flight.take() {
             Some(InFlight::Ready(ready)) => self.finish(*ready),
             Some(InFlight::Snapshot { ready, generation }) => self.installed(*ready, generation),
-            Some(InFlight::Trim) | None => Ok(()),
+            Some(InFlight::Rest) | None => Ok(()),
         }
     }
 
@@ -572,6 +580,10 @@ impl<S: StateStore> Partition<S> {
                 return;
             }
             self.leave_office();
+            if led {
+                // Another one may have led in between.
+                self.outputs.push_back(Output::Following { term, leader: None });
+            }
             self.leadership = Some(Leadership { term, started: false, next_timer: None });
             self.pending.push_front(Command::new(Body::LeaderStart(LeaderStart { term })));
             self.queued = self.pending.len() as u64;
@@ -625,13 +637,19 @@ impl<S: StateStore> Partition<S> {
         tail.min(slowest).min(offered).max(most)
     }
 
-    /// Trims although nothing else is to be written.
-    fn write_trim(&mut self) {
-        if let Some(trim_below) = self.take_trim() {
-            let write =
-                LogWrite { partition: self.settings.partition.0, trim_below: Some(trim_below), ..LogWrite::default() };
-            self.in_flight = Some(InFlight::Trim);
-            self.outputs.push_back(Output::Persist { write, sync: false });
+    /// Trims, and saves that members changed, although nothing else is to be written.
+    ///
+    /// A commit index otherwise travels with the next entry. But a replica that restarts goes by the members as of what
+    /// it knows to be committed, and may wait for the votes of those who left.
+    fn write_rest(&mut self) {
+        let trim_below = self.take_trim();
+        let sync = std::mem::take(&mut self.members_unsaved);
+        if sync || trim_below.is_some() {
+            let hard_state = sync.then(|| self.raft.store().hard_state());
+            let partition = self.settings.partition.0;
+            let write = LogWrite { partition, hard_state, trim_below, ..LogWrite::default() };
+            self.in_flight = Some(InFlight::Rest);
+            self.outputs.push_back(Output::Persist { write, sync });
         }
     }
 

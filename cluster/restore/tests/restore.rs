@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use abide_model::codec::FEATURES;
 use abide_model::command::Parcel;
 use abide_model::id::{Millis, PartitionId};
-use abide_model::limits::FEATURES;
 use abide_model::table::{Applied, AppliedRow, Direction, Outbox, SequenceRow, Sequences, SettingRow, Settings, Table};
 use abide_model::view::View;
 use abide_partition::{Partition, PartitionSettings};

@@ -1,5 +1,7 @@
-//! The client of the node's two doors: blocking, one connection, bounded in time and size.
+//! The client of the nodes' two doors: blocking, bounded in time and size. Of several addresses the first that answers is
+//! asked, from then on before the others.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -55,7 +57,9 @@ impl Door {
 /// A client of one door.
 pub(crate) struct Client {
     agent: Agent,
-    base: String,
+    bases: Vec<String>,
+    /// Which of them answered last.
+    current: Cell<usize>,
     door: Door,
 }
 
@@ -68,13 +72,13 @@ pub(crate) struct Answer {
 }
 
 impl Client {
-    /// A client of the door at `address`, `http://host:port` or `host:port`. Waits at most `patience` for each answer;
-    /// without it, for ever.
+    /// A client of the door at `addresses`, each `http://host:port` or `host:port`. Waits at most `patience` for each
+    /// answer; without it, for ever.
     ///
     /// # Errors
-    /// [`CliError::Usage`] when `address` is none.
-    pub(crate) fn new(door: Door, address: &str, patience: Option<Duration>) -> Result<Self, CliError> {
-        let base = base(door, address)?;
+    /// [`CliError::Usage`] when one of them is no address.
+    pub(crate) fn new(door: Door, addresses: &[String], patience: Option<Duration>) -> Result<Self, CliError> {
+        let bases = addresses.iter().map(|address| base(door, address)).collect::<Result<Vec<_>, _>>()?;
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // The doors are local or in a private network; a proxy of the environment is for the outside.
@@ -84,12 +88,20 @@ impl Client {
             .timeout_global(patience)
             .user_agent(concat!("abide-cli/", env!("CARGO_PKG_VERSION")))
             .build();
-        Ok(Self { agent: config.into(), base, door })
+        Ok(Self { agent: config.into(), bases, current: Cell::new(0), door })
     }
 
-    /// The address.
+    /// The same, which waits for its answers for ever: for what takes its time.
+    ///
+    /// # Errors
+    /// None: the addresses are known to be some.
+    pub(crate) fn patient(&self) -> Result<Self, CliError> {
+        Self::new(self.door, &self.bases, None)
+    }
+
+    /// The address that answered last.
     pub(crate) fn base(&self) -> &str {
-        &self.base
+        &self.bases[self.current.get()]
     }
 
     /// A JSON document.
@@ -113,7 +125,7 @@ impl Client {
             CliError::Local(format!(
                 "{} at {} answered {} with something that is not JSON ({error}); is it an Abide node?",
                 self.door.what(),
-                self.base,
+                self.base(),
                 path.0
             ))
         })
@@ -124,33 +136,73 @@ impl Client {
     /// # Errors
     /// No answer.
     pub(crate) fn send(&self, method: &Method, path: &Path, body: Option<&Value>) -> Result<Answer, CliError> {
-        let request = Request::builder().method(method).uri(format!("{}{}", self.base, path.0));
+        let first = self.current.get();
+        let mut last = None;
+        for offset in 0..self.bases.len() {
+            let number = (first + offset) % self.bases.len();
+            let base = &self.bases[number];
+            match self.send_to(base, method, path, body) {
+                Ok(answer) => {
+                    self.current.set(number);
+                    return Ok(answer);
+                }
+                Err(Lost::Address(error)) => return Err(error),
+                // What may have been carried out is not asked for once more.
+                Err(Lost::Answer(error)) if *method != Method::GET && !not_sent(&error) => {
+                    return Err(self.unreachable(base.clone(), &error));
+                }
+                Err(Lost::Answer(error)) => last = Some(error),
+            }
+        }
+        let error = last.expect("there is at least one address");
+        Err(self.unreachable(self.bases.join(", "), &error))
+    }
+
+    fn send_to(&self, base: &str, method: &Method, path: &Path, body: Option<&Value>) -> Result<Answer, Lost> {
+        let bad = |error: ureq::http::Error| {
+            let text = format!("`{base}` is not an address for {}: {error}", self.door.what());
+            Lost::Address(CliError::Usage(text))
+        };
+        let request = Request::builder().method(method).uri(format!("{base}{}", path.0));
         let request = request.header("accept", "application/json");
         let sent = match body {
             Some(body) => {
                 let request = request.header("content-type", "application/json").body(body.to_string());
-                self.agent.run(request.map_err(|error| self.bad_address(error))?)
+                self.agent.run(request.map_err(bad)?)
             }
-            None => self.agent.run(request.body(()).map_err(|error| self.bad_address(error))?),
+            None => self.agent.run(request.body(()).map_err(bad)?),
         };
-        let mut response = sent.map_err(|error| self.unreachable(&error))?;
+        let mut response = sent.map_err(Lost::Answer)?;
         let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).lossy_utf8(true).read_to_string();
-        let body = body.map_err(|error| self.unreachable(&error))?;
-        Ok(Answer { status: response.status().as_u16(), body })
+        Ok(Answer { status: response.status().as_u16(), body: body.map_err(Lost::Answer)? })
     }
 
-    fn bad_address(&self, error: impl std::fmt::Display) -> CliError {
-        CliError::Usage(format!("`{}` is not an address for {}: {error}", self.base, self.door.what()))
-    }
-
-    fn unreachable(&self, error: &ureq::Error) -> CliError {
+    fn unreachable(&self, address: String, error: &ureq::Error) -> CliError {
         CliError::Unreachable {
             what: self.door.what(),
-            address: self.base.clone(),
+            address,
             cause: error.to_string(),
             flag: self.door.flag(),
             variable: self.door.variable(),
         }
+    }
+}
+
+/// Why there is no answer.
+enum Lost {
+    /// The address is none.
+    Address(CliError),
+    /// It did not come.
+    Answer(ureq::Error),
+}
+
+/// Whether a request never got to a node.
+fn not_sent(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        ureq::Error::Timeout(what) => matches!(what, ureq::Timeout::Connect | ureq::Timeout::Resolve),
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
+        _ => false,
     }
 }
 

@@ -40,6 +40,12 @@ pub(crate) enum CliError {
     /// Some of several operations failed; each was already reported.
     #[error("{failed} of {total} failed")]
     Partly { failed: usize, total: usize },
+    /// What was waited for has not come yet.
+    #[error("{0}")]
+    NotYet(String),
+    /// What was shown is not what one would like to see.
+    #[error("{message}")]
+    Shown { message: String, exit: Exit },
     /// An invocation ended with a failure.
     #[error("the invocation failed with code {code}: {message}")]
     InvocationFailed { code: u64, message: String },
@@ -67,6 +73,8 @@ impl CliError {
                 409 | 410 | 422 | 425 | 470 => Exit::Conflict,
                 _ => Exit::Failed,
             },
+            Self::NotYet(_) => Exit::Conflict,
+            Self::Shown { exit, .. } => *exit,
             Self::Offline { code, .. } => match *code {
                 "SN010" | "RS003" => Exit::Usage,
                 "SN001" | "SN019" | "RS002" | "RS007" => Exit::NotFound,

@@ -1,5 +1,5 @@
-//! The command `abide`: what runs, why it waits, and every order an operator can give. Talks HTTP to a node's admin API, and
-//! knows nothing of the node's code. Only snapshots it reads and makes itself, where no node runs.
+//! The command `abide`: what runs, why it waits, and every order an operator can give. Talks HTTP to a node's admin API;
+//! knows nothing of the node's code but how certificates between nodes are made, and how its state is saved.
 
 mod api;
 mod cluster;
@@ -54,12 +54,12 @@ struct Cli {
 
 #[derive(Args)]
 struct Global {
-    /// Address of the admin API.
-    #[arg(long, global = true, help_heading = EVERYWHERE, env = "ABIDE_ADMIN", hide_env_values = true, default_value = "http://127.0.0.1:9070", value_name = "URL")]
-    admin: String,
-    /// Address of the ingress; only `attach` and `output` ask it.
-    #[arg(long, global = true, help_heading = EVERYWHERE, env = "ABIDE_INGRESS", hide_env_values = true, default_value = "http://127.0.0.1:8080", value_name = "URL")]
-    ingress: String,
+    /// Address of the admin API; of several, separated by commas, the first that answers is asked.
+    #[arg(long, global = true, help_heading = EVERYWHERE, env = "ABIDE_ADMIN", hide_env_values = true, default_value = "http://127.0.0.1:9070", value_name = "URL", value_delimiter = ',')]
+    admin: Vec<String>,
+    /// Address of the ingress, or several; only `attach` and `output` ask it.
+    #[arg(long, global = true, help_heading = EVERYWHERE, env = "ABIDE_INGRESS", hide_env_values = true, default_value = "http://127.0.0.1:8080", value_name = "URL", value_delimiter = ',')]
+    ingress: Vec<String>,
     /// How long to wait for an answer.
     #[arg(long, global = true, help_heading = EVERYWHERE, default_value = "30s", value_name = "TIME", value_parser = humantime::parse_duration)]
     request_timeout: Duration,
@@ -78,6 +78,9 @@ struct Global {
 enum Command {
     /// Health, version, and what runs.
     Status,
+    /// Nodes, partitions and their leaders.
+    #[command(subcommand)]
+    Cluster(cluster::Command),
     /// What is bound on the node.
     #[command(subcommand, visible_alias = "svc")]
     Services(services::Command),
@@ -93,9 +96,6 @@ enum Command {
     /// Messages that failed for good.
     #[command(subcommand, visible_alias = "dl")]
     Deadletters(deadletters::Command),
-    /// The cluster.
-    #[command(subcommand)]
-    Cluster(cluster::Command),
     /// The saved state of partitions: made, listed, checked and restored, also where no node runs.
     #[command(subcommand)]
     Snapshot(snapshots::Command),
@@ -109,7 +109,7 @@ enum Command {
 /// What every command is given.
 struct Context {
     admin: Client,
-    ingress: String,
+    ingress: Vec<String>,
     patience: Duration,
     output: Output,
 }
@@ -128,8 +128,8 @@ pub fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
     let output = Output::new(global.json, global.yes, global.absolute);
     let Err(error) = run(global, command) else { return ExitCode::SUCCESS };
-    // What failed of several is in the document already.
-    if output.is_json() && !matches!(error, CliError::Partly { .. }) {
+    // What failed of several, or is not as it should be, is in the document already.
+    if output.is_json() && !matches!(error, CliError::Partly { .. } | CliError::Shown { .. }) {
         // Who reads documents gets one in any case; standard output being gone is told by the exit code alone.
         let _ = output.write(&format!("{:#}\n", error.json()));
     }
@@ -139,6 +139,10 @@ pub fn main() -> ExitCode {
 
 fn run(global: Global, command: Command) -> Result<(), CliError> {
     let output = Output::new(global.json, global.yes, global.absolute);
+    // What is made on this machine asks no node.
+    if let Command::Cluster(cluster::Command::Certs(command)) = &command {
+        return cluster::certs(&output, command);
+    }
     if let Command::Completions { shell } = command {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Cli::command(), "abide", &mut script);
@@ -148,12 +152,12 @@ fn run(global: Global, command: Command) -> Result<(), CliError> {
     let context = Context { admin, ingress: global.ingress, patience: global.request_timeout, output };
     match command {
         Command::Status => status::run(&context),
+        Command::Cluster(command) => cluster::run(&context, command),
         Command::Services(command) => services::run(&context, command),
         Command::Invocations(command) => invocations::run(&context, command),
         Command::Schedules(command) => schedules::run(&context, command),
         Command::State(command) => state::run(&context, command),
         Command::Deadletters(command) => deadletters::run(&context, command),
-        Command::Cluster(command) => cluster::run(&context, command),
         Command::Snapshot(command) => snapshots::run(&context, command),
         Command::Completions { .. } => Ok(()),
     }
@@ -175,12 +179,18 @@ struct Page {
 /// Whether a list is repeated.
 #[derive(Args, Clone)]
 struct Watch {
-    /// Show it again and again, every so often.
+    /// Show it again and again, every so often; a number alone is seconds.
     #[arg(
         long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s",
-        value_parser = humantime::parse_duration
+        value_parser = interval
     )]
     watch: Option<Duration>,
+}
+
+/// A time; a number alone is seconds.
+fn interval(text: &str) -> Result<Duration, humantime::DurationError> {
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    seconds.map_or_else(|| humantime::parse_duration(text), Ok)
 }
 
 impl Page {

@@ -5,12 +5,16 @@ use std::time::{Duration, SystemTime};
 
 use comfy_table::Table;
 use serde_json::Value;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::error::CliError;
-use crate::text::Style;
+use crate::text::{Style, Tone};
 
-/// Clears the terminal and puts the cursor into its corner.
-const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
+/// Clears the terminal, and hides the cursor.
+const BEGIN: &str = "\u{1b}[2J\u{1b}[?25l";
+/// Shows the cursor again.
+const END: &str = "\u{1b}[?25h\n";
 
 /// Where results go, and how.
 pub(crate) struct Output {
@@ -49,7 +53,7 @@ impl Output {
     }
 
     /// Prints what `fetch` gets, once, or again and again when an interval is given: on a terminal in place, with `--json`
-    /// one line a document.
+    /// one line a document. Ctrl-C ends that with success.
     ///
     /// # Errors
     /// As `fetch` and [`Self::result`].
@@ -64,10 +68,26 @@ impl Output {
             return self.result(&document, |style| render(&document, style));
         };
         let in_place = !self.json && io::stdout().is_terminal();
+        let screen = Screen::begin(in_place)?;
+        let mut shown = None;
         loop {
-            let document = fetch()?;
-            let text = if self.json { format!("{document}\n") } else { render(&document, &self.style()) };
-            self.write(&if in_place { format!("{CLEAR}{text}") } else { text })?;
+            let text = match (fetch(), &shown) {
+                (Ok(document), _) if self.json => format!("{document}\n"),
+                (Ok(document), _) => render(&document, &self.style()),
+                // What is looked at goes away now and then, and comes back.
+                (Err(error @ CliError::Unreachable { .. }), Some(last)) if in_place => {
+                    let text = self.style().paint(Tone::Bad, &format!("{error}"));
+                    self.write(&over(&format!("{last}\n{text}\n")))?;
+                    std::thread::sleep(every);
+                    continue;
+                }
+                (Err(error), _) => {
+                    drop(screen);
+                    return Err(error);
+                }
+            };
+            self.write(&if in_place { over(&text) } else { text.clone() })?;
+            shown = Some(text);
             std::thread::sleep(every);
         }
     }
@@ -103,6 +123,47 @@ impl Output {
     }
 }
 
+/// The terminal while something is drawn on it in place.
+struct Screen {
+    in_place: bool,
+}
+
+impl Screen {
+    /// From now on the signals that end a process end this one with success, and leave the terminal as it was.
+    fn begin(in_place: bool) -> Result<Self, CliError> {
+        let lost = |error: io::Error| CliError::Local(format!("cannot watch on this terminal: {error}"));
+        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(lost)?;
+        std::thread::spawn(move || {
+            if signals.forever().next().is_some() {
+                drop(Self { in_place });
+                std::process::exit(0);
+            }
+        });
+        let screen = Self { in_place };
+        screen.put(BEGIN);
+        Ok(screen)
+    }
+
+    fn put(&self, text: &str) {
+        if self.in_place {
+            let mut stdout = io::stdout().lock();
+            // A terminal that is gone needs nothing.
+            let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.put(END);
+    }
+}
+
+/// `text` over what is on the terminal, from its first line on, without clearing it first, which would flicker.
+fn over(text: &str) -> String {
+    format!("\u{1b}[H{}\u{1b}[J", text.replace('\n', "\u{1b}[K\n"))
+}
+
 fn ask(question: &str, terminal: bool, answers: &mut impl BufRead, prompt: &mut impl Write) -> Result<(), CliError> {
     if !terminal {
         return Err(CliError::Usage(format!(
@@ -124,6 +185,11 @@ fn ask(question: &str, terminal: bool, answers: &mut impl BufRead, prompt: &mut 
 mod tests {
     use super::*;
     use crate::error::Exit;
+
+    #[test]
+    fn a_screen_is_drawn_over_the_one_before() {
+        assert_eq!(over("a\nbc\n"), "\u{1b}[Ha\u{1b}[K\nbc\u{1b}[K\n\u{1b}[J");
+    }
 
     fn answered(terminal: bool, answer: &str) -> (Result<(), CliError>, String) {
         let mut prompt = Vec::new();

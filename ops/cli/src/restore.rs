@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
+use abide_model::codec::FEATURES;
 use abide_model::id::Millis;
-use abide_model::limits::FEATURES;
 use abide_restore::{Gap, PassedOver, Report, RestoreOrder, Restored, open_cluster, restore};
 use abide_snapshot::Location;
 use serde_json::{Value, json};

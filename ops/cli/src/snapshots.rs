@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
+use abide_model::codec::FEATURES;
 use abide_model::id::{Millis, PartitionId};
-use abide_model::limits::FEATURES;
 use abide_restore::{CopyOrder, copy, open_cluster};
 use abide_snapshot::{Location, Manifest, Repository, SnapshotId};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use ureq::http::Method;
 
-use crate::api::{Client, Door, Path};
+use crate::api::Path;
 use crate::error::CliError;
 use crate::store::{location, now, open, wait_for};
 use crate::table::{self, Column, Field};
@@ -130,7 +130,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<(), CliError> {
 /// As the server answers.
 pub(crate) fn online(context: &Context, command: Online) -> Result<(), CliError> {
     // What goes to a store takes its time.
-    let patient = Client::new(Door::Admin, context.admin.base(), None)?;
+    let patient = context.admin.patient()?;
     let path = || Path::of(["cluster", "snapshots"]);
     match command {
         Online::Create { partition } => {

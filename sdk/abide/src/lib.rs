@@ -188,6 +188,8 @@
 pub use abide_sdk::*;
 
 #[cfg(feature = "server")]
+mod logging;
+#[cfg(feature = "server")]
 mod schedules;
 #[cfg(feature = "server")]
 mod server;

@@ -10,8 +10,8 @@ use abide_node::schedule::Schedule;
 use abide_node::{Node, shutdown};
 use abide_sdk::service::Executable;
 use abide_sdk::{Client, Handlers, KeptHandlers, Registry, RegistryBuilder, Service};
-use tracing_subscriber::EnvFilter;
 
+use crate::logging;
 use crate::schedules::Schedules;
 
 pub use abide_node::StartError;
@@ -127,7 +127,7 @@ impl ServerBuilder {
                 return ExitCode::from(EXIT_USAGE);
             }
         };
-        init_logging();
+        let logging = logging::init();
         let running = match Running::start(&config, &self.registry.build(), self.schedules) {
             Ok(running) => running,
             Err(error) => {
@@ -135,6 +135,9 @@ impl ServerBuilder {
                 return ExitCode::FAILURE;
             }
         };
+        if let Some(logging) = logging {
+            running.0.on_log_level(move |level| logging.set(level));
+        }
         // Before anyone is told that the node is ready: a service manager may stop it at once.
         let signalled = {
             let _context = running.0.runtime().enter();
@@ -214,12 +217,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         let _ = sender.send(work());
     });
     receiver.await.expect("the thread sends before it ends")
-}
-
-fn init_logging() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    // A program that has set up its own logging keeps it.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
 
 /// The program's output. A reader that went away is no reason to stop.

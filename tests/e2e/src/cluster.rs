@@ -83,10 +83,26 @@ pub struct Status {
 pub struct Member {
     /// `n1`.
     pub id: String,
-    /// Where others reach it.
-    pub address: String,
-    /// `alive`, `dead`, `draining`, `removed`.
-    pub state: String,
+    /// Where others reach it; absent while the asked node does not know.
+    pub address: Option<String>,
+    /// What is wanted of it: `active`, `draining`, `removed`; absent while the asked node does not know.
+    pub state: Option<String>,
+    /// Whether the asked node hears of it.
+    pub alive: bool,
+}
+
+impl Member {
+    /// Whether it is used and heard of.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.alive && self.state.as_deref() == Some("active")
+    }
+
+    /// Whether it is gone for ever.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.state.as_deref() == Some("removed")
+    }
 }
 
 /// A partition as the asked node knows it.
@@ -117,12 +133,12 @@ pub struct Members {
 /// A replica.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Replica {
-    /// Where it is.
-    pub node: String,
+    /// Its name among the members: that of its node, and a number when it is not the first one there.
+    pub replica: String,
     /// Up to where its log has had its effect.
     pub applied: Option<u64>,
     /// Up to where its log is committed.
-    pub commit: Option<u64>,
+    pub committed: Option<u64>,
 }
 
 impl Plan {
@@ -275,6 +291,11 @@ impl Cluster {
         self.nodes.iter().map(|node| node.ingress.clone()).collect()
     }
 
+    /// Processes at this place are another build of the program from now on.
+    pub fn set_exe(&mut self, place: usize, exe: &str) {
+        self.nodes[place].program.set_exe(exe);
+    }
+
     /// `kill -9`. Returns when it is gone.
     ///
     /// # Panics
@@ -421,8 +442,11 @@ impl Cluster {
             let mut missing = Vec::new();
             for place in &running {
                 match self.status_of(*place).await {
-                    Ok(status) => missing.extend(self.lacks(&status, running.len())),
-                    Err(error) => missing.push(error),
+                    Ok(status) => {
+                        let lacks = self.lacks(&status, running.len());
+                        missing.extend(lacks.into_iter().map(|lack| format!("node {place} says: {lack}")));
+                    }
+                    Err(error) => missing.push(format!("node {place} says: {error}")),
                 }
             }
             if missing.is_empty() {
@@ -447,11 +471,17 @@ impl Cluster {
         }
         for partition in &status.partitions {
             let voters = &partition.members.voters;
-            let alive = |id: &String| known.get(id.as_str()).is_some_and(|node| node.state == "alive");
-            let complete = voters.len() == running.min(REPLICAS) && partition.members.learners.is_empty();
-            let furthest = partition.replicas.iter().filter_map(|replica| replica.commit).max().unwrap_or_default();
+            // A voter is named after its node, with a number behind a dot when it is not the first one there.
+            let alive = |id: &String| {
+                let node = id.split('.').next().unwrap_or(id);
+                known.get(node).is_some_and(|node| node.serves())
+            };
+            // Every node has a replica of meta, also those that are too many to vote.
+            let complete = voters.len() >= running.min(REPLICAS)
+                && (partition.id == "meta" || partition.members.learners.is_empty());
+            let furthest = partition.replicas.iter().filter_map(|replica| replica.committed).max().unwrap_or_default();
             let behind = |replica: &Replica| {
-                voters.contains(&replica.node) && replica.applied.is_some_and(|applied| applied + LAG_MAX < furthest)
+                voters.contains(&replica.replica) && replica.applied.is_some_and(|applied| applied + LAG_MAX < furthest)
             };
             if !complete
                 || !partition.leader.as_ref().is_some_and(alive)
@@ -480,7 +510,7 @@ impl Cluster {
     #[must_use]
     pub fn id(&self, status: &Status, place: usize) -> Option<String> {
         let address = &self.nodes[place].address;
-        let here = |member: &&Member| member.address == *address && member.state == "alive";
+        let here = |member: &&Member| member.address.as_ref() == Some(address) && member.serves();
         status.nodes.iter().find(here).map(|member| member.id.clone())
     }
 
@@ -488,7 +518,7 @@ impl Cluster {
     #[must_use]
     pub fn place(&self, status: &Status, id: &str) -> Option<usize> {
         let member = status.nodes.iter().find(|member| member.id == id)?;
-        self.nodes.iter().position(|node| node.address == member.address)
+        self.nodes.iter().position(|node| member.address.as_ref() == Some(&node.address))
     }
 
     /// The place of the node that leads a partition.
@@ -525,6 +555,14 @@ impl Cluster {
                 self.stop(place);
             }
         }
+    }
+}
+
+impl Node {
+    /// What its process, or its last one, has said so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.program.path(self.program.log())).unwrap_or_default()
     }
 }
 

@@ -117,6 +117,12 @@ impl Program {
         self.log = name;
     }
 
+    /// Name of the file for what its processes say.
+    #[must_use]
+    pub fn log(&self) -> &str {
+        &self.log
+    }
+
     /// Where its data is.
     #[must_use]
     pub fn data(&self) -> PathBuf {

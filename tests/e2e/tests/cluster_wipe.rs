@@ -1,4 +1,4 @@
-//! A node whose disk is gone comes back as a new node. The old one is removed by the command.
+//! A node whose disk is gone comes back as a new node. The old one is replaced by the command.
 #![allow(clippy::unwrap_used, reason = "a test may panic, also in its helpers")]
 
 use std::time::Duration;
@@ -24,15 +24,15 @@ async fn a_wiped_node_joins_as_a_new_one() {
     })
     .await;
     let cli = Cli::at(env!("CARGO_BIN_EXE_e2e-abide"), &cluster.node(0).admin, &cluster.node(0).ingress);
-    cli.ok(&format!("cluster nodes remove {old}"));
+    cli.ok(&format!("cluster nodes replace {old} --wait --yes"));
     let healthy = cluster.wait_healthy().await;
     let status = cluster.status().await;
-    assert!(status.nodes.iter().all(|node| node.id != old || node.state == "removed"), "{:?}", status.nodes);
+    assert!(status.nodes.iter().all(|node| node.id != old || node.is_removed()), "{:?}", status.nodes);
     for partition in &status.partitions {
         assert!(partition.members.voters.contains(&new), "{partition:?}");
         assert!(!partition.members.voters.contains(&old), "{partition:?}");
     }
-    e2e::report(&format!("cluster_wipe: {old} became {new}; complete {healthy:?} after the old one was removed"));
+    e2e::report(&format!("cluster_wipe: {old} became {new}; complete {healthy:?} after the old one was replaced"));
     // The new one counts: with another node gone it is one of the two that are needed.
     cluster.kill(1);
     tokio::time::sleep(Duration::from_secs(3)).await;

@@ -98,6 +98,7 @@ fn replay(world: &mut World) -> Check {
             hard_state: HardState { term: last.term, vote: 1, commit: last.index },
             entries,
             generation: 0,
+            owner: None,
         };
         // Somebody who is no member, and applies what the members agreed on.
         let observer = replica_on(world.machines.len(), 0);

@@ -222,12 +222,12 @@ impl World {
         Ok(())
     }
 
-    /// Whether every replica of a group knows its present members: one that does not may need those who left.
+    /// Whether every replica of a group knows its present members for good: one that does not may need those who left.
     fn all_know(&self, p: u32) -> bool {
         let members = &self.cluster.groups[p as usize].members.1;
         members.voters.iter().all(|id| {
             let node = self.machines[machine_of(*id)].process.as_ref();
-            let slot = node.and_then(|node| node.slots.get(&p));
+            let slot = node.filter(|node| !node.is_writing()).and_then(|node| node.slots.get(&p));
             slot.is_some_and(|slot| slot.partition.members() == *members)
         })
     }

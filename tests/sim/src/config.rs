@@ -147,6 +147,30 @@ impl Canary {
     }
 }
 
+impl Config {
+    /// What brings a canary to light that needs rare things to come together.
+    fn help(&mut self, canary: Option<Canary>) {
+        match canary {
+            Some(Canary::StaleRead) => {
+                (self.nodes, self.voters, self.partitions, self.growth) = (3, 3, 1, 10_000);
+                (self.clients, self.requests, self.think_ms) = (8, 300, 100);
+                self.faults = Faults { cut: 1_500, pause: 20, ..Faults::default() };
+                self.mix = [0; 19];
+                (self.mix[0], self.mix[17]) = (1, 4);
+            }
+            Some(Canary::IgnoreTerm) => {
+                (self.nodes, self.voters, self.partitions, self.growth) = (3, 3, 1, 10_000);
+                (self.clients, self.requests, self.think_ms) = (8, 200, 100);
+                self.faults = Faults { transfer: 5_000, cut: 300, panic: 500, ..Faults::default() };
+                self.mix = [0; 19];
+                (self.mix[5], self.mix[7]) = (1, 2);
+            }
+            Some(Canary::AmnesiacVote) => (self.nodes, self.voters, self.growth) = (3, 3, 10_000),
+            _ => {}
+        }
+    }
+}
+
 impl Faults {
     /// What can go wrong between nodes. Each class is on with a probability of one half.
     fn draw_network(&mut self, rng: &mut Rng) {
@@ -297,6 +321,8 @@ impl Config {
         };
         let mut rng = Rng::stream(seed, "topology");
         let nodes = match canary {
+            // What runs although it should not is seen best where nothing else stops it.
+            Some(Canary::IgnoreAbort) => 1,
             Some(canary) if canary.needs_nodes() => [3, 3, 3, 4, 5][usize::try_from(rng.below(5)).unwrap_or(0)],
             _ => [1, 1, 2, 3, 3, 3, 3, 4, 5][usize::try_from(rng.below(9)).unwrap_or(0)],
         };
@@ -314,8 +340,6 @@ impl Config {
             Some(Canary::TrimUndurable) => faults.power = faults.power.max(20),
             Some(Canary::SendBeforePersist) => faults.power = 60,
             Some(Canary::AmnesiacVote) => faults.wipe = 1_000,
-            Some(Canary::StaleRead) => (faults.cut, faults.pause) = (1_000, 150),
-            Some(Canary::IgnoreTerm) => (faults.transfer, faults.cut) = (4_000, 400),
             Some(Canary::SkipRecent | Canary::UnboundRecent | Canary::ProposeActive) => {
                 (faults.cut, faults.kill, faults.transfer) = (800, 40, 1_000);
             }
@@ -340,9 +364,8 @@ impl Config {
             Some(Canary::DropLetters) => (mix[6], mix[8]) = (20, 20),
             Some(Canary::FireTwice) => mix[15] = 20,
             Some(Canary::IgnoreAbort) => (mix[5], mix[7], mix[10]) = (20, 20, 20),
-            Some(Canary::StaleRead) => (mix[0], mix[17]) = (30, 60),
             Some(Canary::SkipRecent | Canary::UnboundRecent) => (mix[0], mix[1]) = (40, 20),
-            Some(Canary::IgnoreTerm | Canary::ProposeActive) => (mix[5], mix[7]) = (30, 30),
+            Some(Canary::ProposeActive) => (mix[5], mix[7]) = (30, 30),
             _ => {}
         }
         if mix.iter().all(|weight| *weight == 0) {
@@ -350,7 +373,7 @@ impl Config {
         }
         let partitions = u32::try_from(rng.range(1, if nodes == 1 { 4 } else { 3 })).unwrap_or(1);
         let storm_ms = if nodes == 1 { 0 } else { rng.range(3_000, 12_000) };
-        Self {
+        let mut config = Self {
             nodes,
             partitions,
             skew_ms: if rng.chance(5_000) { rng.range(0, 2_000) } else { 0 },
@@ -378,6 +401,8 @@ impl Config {
             flood: rng.chance(100),
             faults,
             canary,
-        }
+        };
+        config.help(canary);
+        config
     }
 }

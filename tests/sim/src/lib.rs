@@ -1,12 +1,16 @@
-//! A deterministic simulator of one durable node: seed in, verdict out.
+//! A deterministic simulator of a cluster: seed in, verdict out.
 //!
 //! The partitions, the machine and the stores' models are the product's own. Around them, in virtual time and on one
-//! thread, are a shell that drives them as the node's driver does, a host that plays handlers, clients, and faults.
+//! thread, are a shell that drives them as the node's driver does, a network, a controller of members, hosts that play
+//! handlers, clients, and faults.
 //!
 //! | module | what it is |
 //! |---|---|
 //! | `world` | time, the heap of events, storm and calm |
-//! | `node` | the shell: log batches with an fsync that takes time, checkpoints, crashes, the log tap |
+//! | `machine`, `net` | computers with their disks and clocks, and what is between them |
+//! | `node` | the shell: log batches with an fsync that takes time, checkpoints, snapshots, crashes, the log tap |
+//! | `ingress` | requests at any node, passed on to the leader and repeated when that is lost |
+//! | `cluster` | the controller: who belongs to which group |
 //! | `host` | activations that run ahead of their commit, flows from their journals |
 //! | `program`, `app`, `names` | the simulated application |
 //! | `client` | requests, and what their senders believe |
@@ -14,7 +18,7 @@
 //! | `timetable` | when schedules are due, as a leader reckons |
 //! | `model` | the reference model: what the committed log means |
 //! | `audit` | the checks at the end |
-//! | `config`, `rng`, `trace` | what a seed decides, and what it led to |
+//! | `config`, `rng`, `trace`, `counts` | what a seed decides, and what it led to |
 
 mod app;
 mod audit;

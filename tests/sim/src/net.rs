@@ -6,8 +6,8 @@ use abide_model::command::Command;
 use abide_partition::Message;
 use bytes::Bytes;
 
-use crate::ingress::{Errand, Reply};
 use crate::config::Canary;
+use crate::ingress::{Errand, Reply};
 use crate::violation::{Check, Invariant, check};
 use crate::world::{Event, HELD_MS, World};
 
@@ -128,13 +128,13 @@ impl World {
             let doublings = self.rng.net.next().trailing_zeros().min(6);
             delay += self.rng.net.range(1, self.config.slow_ms) << doublings;
         }
-        if self.faults.bytes_per_ms > 0 {
+        if let Some(busy) = size(body).checked_div(self.faults.bytes_per_ms) {
             let free_at = self.net.free_at.entry((from, to)).or_default();
             let begin = now.max(*free_at);
             if begin > now + BACKLOG_MAX {
                 return None;
             }
-            *free_at = begin + size(body) / self.faults.bytes_per_ms;
+            *free_at = begin + busy;
             delay += *free_at - now;
         }
         Some(delay)

@@ -470,6 +470,11 @@ impl Node {
             && self.slots.values().all(|slot| slot.inbox.is_empty() && slot.partition.stats().pending == 0)
     }
 
+    /// Whether something is on its way to the log.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.flight.is_some() || !self.queue.is_empty()
+    }
+
     /// Running flows and objects in memory.
     pub(crate) fn host_sizes(&self) -> (usize, usize) {
         self.host.sizes()

@@ -66,7 +66,9 @@ fn a_lost_expiry() {
 
 #[test]
 fn a_promise_that_may_be_completed_again() {
-    assert_eq!(caught(Canary::DropPromises, 20), Invariant::I18Promises);
+    // Noticed in the table of promises, or by a flow that waits for one that was completed.
+    let found = caught(Canary::DropPromises, 20);
+    assert!(matches!(found, Invariant::I18Promises | Invariant::I4EffectOnce), "{found:?}");
 }
 
 #[test]
@@ -92,12 +94,14 @@ fn a_promise_before_it_is_durable() {
 
 #[test]
 fn a_replica_that_forgot_what_it_promised() {
-    assert_eq!(caught(Canary::AmnesiacVote, 20), Invariant::I12Amnesia);
+    // What it says is noticed, or the entries that are committed twice by that.
+    let found = caught(Canary::AmnesiacVote, 20);
+    assert!(matches!(found, Invariant::I12Amnesia | Invariant::I10LogAgreement), "{found:?}");
 }
 
 #[test]
 fn a_read_of_a_leader_that_was_replaced() {
-    assert_eq!(caught(Canary::StaleRead, 60), Invariant::I2Linearizable);
+    assert_eq!(caught(Canary::StaleRead, 20), Invariant::I2Linearizable);
 }
 
 #[test]
@@ -139,7 +143,7 @@ fn a_log_without_what_a_follower_needs() {
 #[test]
 fn records_of_a_leadership_that_is_over() {
     // Two results of one step, or a journal that does not fit: what comes first depends on the seed.
-    caught(Canary::IgnoreTerm, 60);
+    caught(Canary::IgnoreTerm, 20);
 }
 
 #[test]

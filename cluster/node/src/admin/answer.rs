@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use abide_model::error::{self, ErrorCode};
 use abide_model::id::InvocationId;
-use abide_model::protocol::Failure;
+use abide_model::protocol::{CODE_METADATA, Failure};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -82,7 +82,10 @@ impl AdminError {
             _ => (409, error::CONFLICT),
         };
         let status = StatusCode::from_u16(status).expect("a literal above");
-        Self::new(status, code, failure.message.clone())
+        // What was refused about the cluster says its own code.
+        let said = failure.metadata.iter().find(|fact| fact.key == CODE_METADATA).map(|fact| fact.value.as_str());
+        let known = error::CODES.iter().map(|(code, _)| *code).find(|code| said == Some(code.to_string().as_str()));
+        Self::new(status, known.unwrap_or(code), failure.message.clone())
     }
 }
 

@@ -133,7 +133,7 @@ impl Witness {
 }
 
 /// Takes in what a node tells of the groups that it leads; of several, the one of the latest term.
-fn groups(told: &Told, seen: &mut Seen) {
+pub(crate) fn groups(told: &Told, seen: &mut Seen) {
     for replica in told.status.replicas.iter().filter(|replica| replica.leads) {
         let known = seen.groups.entry(PartitionId(replica.partition)).or_default();
         if replica.term >= known.term {

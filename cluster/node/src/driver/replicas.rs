@@ -62,7 +62,8 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             bootstrap_voters: vec![ReplicaId::first(FOUNDER).to_u64()],
             ..PartitionSettings::single(id, self.settings.partitions)
         };
-        let partition = Partition::open(settings, recovered, overlay)?;
+        let mut partition = Partition::open(settings, recovered, overlay)?;
+        partition.handle(Input::Features(self.features), clock::now())?;
         clock::raise(partition.log_time());
         let durable = partition.applied_index();
         self.cluster.note_applied(id, durable);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use abide_model::id::{Millis, PartitionId};
+use abide_partition::Input;
 use abide_placement::Wanted;
 use abide_storage::{LogStore, StateStore};
 use tokio::time::Instant;
@@ -41,7 +42,14 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         }
         let Some(slot) = self.slots.get(&PartitionId::META) else { return Ok(()) };
         if let Some(wanted) = self.read(PartitionId::META, Wanted::read(slot.partition.view()))? {
+            let level = wanted.cluster.features;
             self.cluster.set_wanted(wanted);
+            if std::mem::replace(&mut self.features, level) != level {
+                tracing::info!(level, "features are in force");
+                for id in self.hosted() {
+                    self.handle(id, Input::Features(level))?;
+                }
+            }
         }
         Ok(())
     }

@@ -106,19 +106,22 @@ impl<S: StateStore> Partition<S> {
             self.leave_office();
         }
         self.raft.mut_store().set_conf_state(state);
+        self.members_unsaved = true;
         self.set_members(members);
         Ok(())
     }
 
     /// Takes note of the members as of the entry that is being applied.
     fn set_members(&mut self, members: Members) {
+        // One that is being sent the log from its beginning sees changes from before its time.
+        let belonged = self.members().contains(self.settings.replica);
         self.applied.voters.clone_from(&members.voters);
         self.applied.learners.clone_from(&members.learners);
         self.applied.voters_outgoing.clone_from(&members.voters_outgoing);
         self.applied.learners_next.clone_from(&members.learners_next);
         self.applied.auto_leave = members.auto_leave;
         self.remember_results();
-        let removed = !members.contains(self.settings.replica);
+        let removed = belonged && !members.contains(self.settings.replica);
         self.outputs.push_back(Output::MembersChanged(members));
         if removed {
             self.outputs.push_back(Output::Removed);

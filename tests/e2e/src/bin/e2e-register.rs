@@ -132,6 +132,7 @@ fn execute(operation: u64, step: &str) -> std::io::Result<String> {
     Ok(unique)
 }
 
-fn main() -> ExitCode {
+/// Runs the node.
+pub fn main() -> ExitCode {
     abide::Server::builder().bind::<Register>().bind::<Ledger>().bind::<Journal>().bind::<Account>().serve()
 }

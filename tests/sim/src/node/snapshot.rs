@@ -203,6 +203,10 @@ impl World {
             .filter(|(p, slot)| gone(p, slot.partition.replica(), replicas.get(p)))
             .map(|(p, _)| *p)
             .collect();
+        let unopened = |p: &u32| !node.slots.contains_key(p);
+        for p in self.machines[node.number].dirty.iter().copied().filter(unopened).collect::<Vec<_>>() {
+            self.forget_replica(node.number, p)?;
+        }
         for p in doomed {
             self.leave_office(node, p)?;
             node.slots.remove(&p);

@@ -365,6 +365,20 @@ fn a_group_of_one_grows_to_three() {
     assert_eq!(group.value(2).as_deref(), Some("37"));
 }
 
+/// A replica that joins after others is sent the log from its beginning, in which it is no member yet: it stays.
+#[test]
+fn replicas_join_one_after_the_other() {
+    let mut group = Group::of(&[1]).elected();
+    group.count(1, 3);
+    for (replica, learners) in [(2, vec![2]), (3, vec![2, 3])] {
+        group.join(replica);
+        group.handle(1, Input::ChangeMembers { voters: vec![1], learners });
+        group.tick(10);
+    }
+    assert!(group.replicas.values().all(|replica| !replica.removed));
+    group.agree(&[1, 2, 3]);
+}
+
 /// Row B.8: a leader that is to go hands over first, and is told when it is out.
 #[test]
 fn a_leader_is_not_removed_by_itself() {
@@ -569,4 +583,27 @@ fn entries_from_before_the_log_are_answered() {
     assert_eq!(group.replicas[&follower].dropped, []);
     let answers: Vec<_> = group.mail.iter().filter(|it| it.from == follower).collect();
     assert!(answers.iter().any(|it| it.kind() == Kind::AppendResponse && it.index == stats.committed), "{answers:?}");
+}
+
+/// Members that everybody knew are known after a loss of power, although nothing was written behind their change: one of
+/// three may be lost for good.
+#[test]
+fn a_change_of_members_survives_a_loss_of_power() {
+    let mut group = Group::of(&[1]).elected();
+    for replica in [2, 3] {
+        group.join(replica);
+    }
+    group.handle(1, Input::ChangeMembers { voters: vec![1], learners: vec![2, 3] });
+    group.tick(5);
+    group.handle(1, Input::ChangeMembers { voters: vec![1, 2, 3], learners: vec![] });
+    while (1..=3).any(|replica| group.stats(replica).members != Members::of([1, 2, 3])) {
+        group.tick(1);
+    }
+    group.replicas.remove(&1);
+    group.mail.clear();
+    for replica in [2, 3] {
+        group.restart(replica);
+    }
+    group.tick(60);
+    assert!(group.leader().is_some());
 }
