@@ -91,6 +91,14 @@ impl Client {
         Ok(Self { agent: config.into(), bases, current: Cell::new(0), door })
     }
 
+    /// The same, which waits for its answers for ever: for what takes its time.
+    ///
+    /// # Errors
+    /// None: the addresses are known to be some.
+    pub(crate) fn patient(&self) -> Result<Self, CliError> {
+        Self::new(self.door, &self.bases, None)
+    }
+
     /// The address that answered last.
     pub(crate) fn base(&self) -> &str {
         &self.bases[self.current.get()]

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use ureq::http::Method;
 
-use crate::api::{Client, Door, Path};
+use crate::api::Path;
 use crate::error::CliError;
 use crate::store::{location, now, open, wait_for};
 use crate::table::{self, Column, Field};
