@@ -130,7 +130,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<(), CliError> {
 /// As the server answers.
 pub(crate) fn online(context: &Context, command: Online) -> Result<(), CliError> {
     // What goes to a store takes its time.
-    let patient = Client::new(Door::Admin, &[context.admin.base().to_owned()], None)?;
+    let patient = context.admin.patient()?;
     let path = || Path::of(["cluster", "snapshots"]);
     match command {
         Online::Create { partition } => {

@@ -181,8 +181,7 @@ fn of_partition(picture: &Picture, partition: PartitionId) -> Vec<(Severity, Str
         .map(ToString::to_string)
         .collect();
     if !coming.is_empty() {
-        let verb = if coming.len() == 1 { "is" } else { "are" };
-        found.push((Severity::Note, format!("{} {verb} to join", coming.join(", "))));
+        found.push((Severity::Note, format!("{} is to join", coming.join(", "))));
     }
     let away: Vec<_> = group.voters.iter().filter(|voter| !picture.is_alive(voter.node)).collect();
     if !away.is_empty() {
