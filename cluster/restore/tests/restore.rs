@@ -1,4 +1,5 @@
 //! Folders from snapshots that were made by hand: what is in them, and what is refused.
+#![allow(clippy::unwrap_used, reason = "a test may panic, also in its helpers")]
 
 use std::path::Path;
 use std::sync::Arc;
