@@ -202,6 +202,10 @@ fn failed(slot: &Slot, context: &Context, addr: &str, error: &ConnectError) {
     // Said once, until the reason changes or a connection was made.
     if last.as_deref() != Some(&text) {
         match error {
+            // It is about to: it has told its address, and is not done with beginning.
+            ConnectError::Refused(Refusal::NotJoined) | ConnectError::Refusing(Refusal::NotJoined) => {
+                tracing::info!(node = slot.node, addr, error = text, "no connection to peer yet; trying again");
+            }
             ConnectError::Refused(refusal) | ConnectError::Refusing(refusal) => {
                 if context.refusals.first((addr.to_owned(), *refusal)) {
                     tracing::error!(

@@ -312,7 +312,7 @@ mod tests {
             list(&document, &style),
             "PARTITION  SNAPSHOT                       MADE     NODE  ROWS  PARTS     SIZE  FAULT\n\
              p0         snap_p0_000000000012_00000001  10m ago  n1       7      1  2.0 KiB\n\
-             p0         snap_p0_000000000011_00000002                                        it is damaged\n"
+             p0         snap_p0_000000000011_00000002                                       it is damaged\n"
         );
         assert_eq!(list(&json!({}), &style), "There are no snapshots.\n");
     }

@@ -176,6 +176,6 @@ impl Picture {
 }
 
 /// The largest odd number that is not above `number`; 0 of 0.
-pub(super) fn odd(number: usize) -> usize {
+fn odd(number: usize) -> usize {
     number - usize::from(number.is_multiple_of(2) && number > 0)
 }

@@ -10,7 +10,7 @@ use abide_placement::{GroupSeen, Limits};
 use serde_json::{Value, json};
 
 use super::hashes::{Verdict, compare};
-use super::picture::{Picture, odd};
+use super::picture::Picture;
 use super::remove::named;
 use super::render::lag;
 use crate::config::units::friendly;
@@ -109,21 +109,20 @@ fn of_node(picture: &Picture, node: NodeId) -> Option<Problem> {
     None
 }
 
-/// Fewer nodes than it takes to survive the loss of one.
+/// Fewer nodes than there are to be replicas.
 fn few_nodes(picture: &Picture) -> Option<Problem> {
     let active = picture.wanted.nodes.keys().filter(|node| picture.state(**node) == Some(NodeState::Active)).count();
-    let (factor, votes) = (picture.factor(), odd(picture.factor().min(active)));
+    let factor = picture.factor();
     if active >= factor || active == 0 {
         return None;
     }
-    let text = if votes <= 1 {
-        let nodes = if active == 1 { "1 node is".to_owned() } else { format!("{active} nodes are") };
-        format!("{nodes} active, so each partition has one vote: requests for it wait while its node is away")
-    } else {
-        format!("{active} nodes are active, and `replication_factor` is {factor}: partitions have {votes} votes")
-    };
+    let nodes = if active == 1 { "1 node is".to_owned() } else { format!("{active} nodes are") };
+    let votes = picture.seen.groups.values().map(|group| group.voters.len()).min();
+    let alone =
+        if votes == Some(1) { "; who has the only vote of a partition is waited for when it is away" } else { "" };
     // A single node is what whoever has one wanted.
-    let severity = if active == 1 { Severity::Note } else { Severity::Warning };
+    let severity = if picture.wanted.nodes.len() == 1 { Severity::Note } else { Severity::Warning };
+    let text = format!("{nodes} active of the {factor} that `replication_factor` asks for{alone}");
     Some(Problem { severity, about: Vec::new(), text })
 }
 
@@ -224,7 +223,11 @@ fn not_where_pinned(
         return None;
     }
     let can = group.voters.iter().any(|voter| voter.node == pinned && picture.can_lead(group, *voter));
-    let why = if can { "it is on its way" } else { "there is no replica that can lead there now" };
+    let why = match picture.state(pinned) {
+        Some(NodeState::Active) if can => "it is on its way",
+        Some(NodeState::Draining) => "that node is being emptied",
+        _ => "there is no replica that can lead there now",
+    };
     Some((Severity::Note, format!("pinned to {pinned}, led by {}: {why}", leader.node)))
 }
 

@@ -93,6 +93,16 @@ async fn what_is_wrong_is_told_in_words() {
     ] {
         assert!(text.contains(&expected.to_owned()), "{expected}: {text:?}");
     }
+    fake.want(|wanted| {
+        wanted.nodes.get_mut(&NodeId(3)).unwrap().state = NodeState::Draining as i32;
+    });
+    let drained = texts(&fake.get("/cluster").await);
+    for expected in [
+        "warning: 2 nodes are active of the 3 that `replication_factor` asks for",
+        "note: p0: pinned to n3, led by n1: that node is being emptied",
+    ] {
+        assert!(drained.contains(&expected.to_owned()), "{expected}: {drained:?}");
+    }
     assert!(text[0].starts_with("bad") && text.last().unwrap().starts_with("note"), "{text:?}");
 }
 
