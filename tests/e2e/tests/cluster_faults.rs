@@ -1,6 +1,7 @@
 //! The table of what faults cost: `cargo test -p e2e --release --test cluster_faults -- --ignored --nocapture`.
 //!
-//! `E2E_RUNS` is how often each fault strikes; without it kills and isolation strike 20 times and the others less often.
+//! `E2E_RUNS` is how often each fault strikes; without it the leader is killed and isolated 20 times, and the others strike less
+//! often.
 //! `E2E_FAULTS=kill-leader,isolate-leader` strikes only these; then the table is printed and not written.
 #![allow(clippy::unwrap_used, reason = "a test may panic, also in its helpers")]
 
@@ -12,16 +13,17 @@ use e2e::nemesis::Fault;
 use e2e::netns::{self, Network, Place};
 use e2e::random::Random;
 use e2e::table::{Row, Table};
-use e2e::{Cluster, verdict};
+use e2e::{Cli, Cluster, verdict};
 
 const NODES: usize = 3;
 
 fn runs(fault: Fault) -> usize {
     let told = std::env::var("E2E_RUNS").ok().map(|runs| runs.parse().expect("E2E_RUNS is a number"));
     told.unwrap_or(match fault {
-        Fault::KillLeader | Fault::KillAny | Fault::Isolate => 20,
-        Fault::Pause | Fault::Deafen | Fault::Mute => 10,
-        Fault::SlowDisk | Fault::RollingRestart => 5,
+        Fault::KillLeader | Fault::Isolate => 20,
+        Fault::KillAny | Fault::Pause => 10,
+        Fault::Deafen | Fault::Mute => 6,
+        Fault::SlowDisk | Fault::RollingRestart => 4,
         Fault::BucketDown => 2,
     })
 }
@@ -71,6 +73,10 @@ async fn make(plan: Plan) {
         if fault == Fault::BucketDown {
             // On this machine's own addresses, where the bucket is.
             let mut cluster = Plan::new(env!("CARGO_BIN_EXE_e2e-register")).bucket().start(NODES).await;
+            // So often that snapshots are due while the bucket does not answer.
+            let node = cluster.node(0);
+            let cli = Cli::at(env!("CARGO_BIN_EXE_e2e-abide"), &node.admin, &node.ingress);
+            cli.ok("cluster config set snapshot_interval 2000");
             table.rows.push(strike(&mut cluster, fault, mix, &mut random).await);
             e2e::report(&table.rows[table.rows.len() - 1].line());
             cluster.end();
