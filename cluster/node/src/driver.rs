@@ -325,8 +325,13 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         }
         if Instant::now() >= self.next_tick {
             self.next_tick = Instant::now() + TICK;
+            let alone = self.cluster.is_alone();
             for id in self.hosted() {
                 self.handle(id, Input::Tick)?;
+                // Other nodes pass requests on before they have replicas.
+                if let Some(slot) = self.slots.get_mut(&id).filter(|_| !alone) {
+                    slot.partition.remember();
+                }
             }
             self.retire()?;
         }

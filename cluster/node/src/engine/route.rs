@@ -143,6 +143,9 @@ impl Engine {
                         Ok(Told::Completed(completion)) => completion.read().ok_or(Refusal::OutcomeUnknown),
                         // It was not taken, so no copy is under way but what a repetition may meet.
                         Ok(Told::Overtaken(now)) if repeated.is_none() => {
+                            if now <= since {
+                                tokio::time::sleep(PAUSE).await;
+                            }
                             since = since.max(now);
                             continue;
                         }
@@ -278,6 +281,8 @@ impl Engine {
         ask: impl Fn(Self, Route) -> BoxFuture<'static, Asked<T>>,
     ) -> Asked<T> {
         let mut search = Search::new(self, partition);
+        // Without others, what interrupted it is the end of this node.
+        let again = again && self.0.others.is_some();
         loop {
             let route = search.next().await;
             if route == Route::Nobody {

@@ -130,10 +130,15 @@ impl<S: StateStore> Partition<S> {
 
     /// Results of plain calls matter as soon as somebody else could take over.
     pub(super) fn remember_results(&mut self) {
-        let alone = self.is_alone() && self.applied.learners.is_empty();
-        if alone {
-            self.recent = None;
-        } else if self.recent.is_none() {
+        if !self.is_alone() || !self.applied.learners.is_empty() {
+            self.remember();
+        }
+    }
+
+    /// Remembers results of plain calls from now on, if it does not yet: somebody may ask for one again. A group of several
+    /// begins by itself.
+    pub fn remember(&mut self) {
+        if self.recent.is_none() {
             self.recent = Some(RecentResults::since(self.applied.index));
         }
     }

@@ -95,7 +95,9 @@ impl<S: StateStore> Partition<S> {
         self.now = self.now.max(Millis(applied.log_time));
         self.applied = applied;
         self.hashes.clear();
-        self.recent = None;
+        if self.recent.take().is_some() {
+            self.remember();
+        }
         self.remember_results();
         let members = self.members();
         self.raft.mut_store().set_conf_state(members.to_raft());
