@@ -167,6 +167,8 @@ pub(crate) struct Driver<L, S> {
 /// A replica and what the driver knows of it.
 struct Slot<S> {
     partition: Partition<S>,
+    /// Since when it is open.
+    opened: Instant,
     /// Whether it may have something to do.
     dirty: bool,
     /// Commands proposed in this turn, with the time of the first.

@@ -68,6 +68,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         let durable = partition.applied_index();
         self.cluster.note_applied(id, durable);
         let slot = Slot {
+            opened: Instant::now(),
             partition,
             dirty: true,
             proposed_at: None,

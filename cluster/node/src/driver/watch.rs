@@ -19,6 +19,9 @@ use crate::cluster::wire::ReplicaStatus;
 
 /// How often.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a replica that begins is not compared with what others tell of its group. Longer than anything that is told
+/// counts.
+const NEW_TIME: Duration = Duration::from_secs(5);
 /// Log entries that are saved of a replica that is wrong.
 const EVIDENCE_ENTRIES: u64 = 1_024;
 
@@ -107,6 +110,10 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     /// Whether the group of a replica goes on without it, and nobody wants it back.
     fn is_forgotten(&self, id: PartitionId, others: &[&ReplicaStatus]) -> bool {
         let Some(slot) = self.slots.get(&id) else { return false };
+        // What was told before the group took it is not about it.
+        if slot.opened.elapsed() < NEW_TIME {
+            return false;
+        }
         let (own, stats) = (slot.partition.replica(), slot.partition.stats());
         let without = |leader: &&&ReplicaStatus| {
             leader.leads
@@ -115,7 +122,8 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
                 && leader.members.as_ref().is_some_and(|members| !members.contains(own))
         };
         let wanted = self.cluster.wanted();
-        let is_wanted = wanted.placements.get(&id).is_some_and(|row| row.replicas.contains(&own));
+        // Who does not know what is wanted does not give up what it has.
+        let is_wanted = wanted.placements.get(&id).is_none_or(|row| row.replicas.contains(&own));
         !is_wanted && others.iter().any(|other| without(&other))
     }
 }
