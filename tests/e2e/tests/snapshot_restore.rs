@@ -107,8 +107,8 @@ async fn metric(process: &Process, name: &str) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_that_waits_is_there_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let place = folder.path().join("saved").display().to_string();
+    let s3 = TestS3::start();
+    let place = s3.location("all");
     let program = vault(&place);
     let process = program.start();
     let http = &process.ingress;

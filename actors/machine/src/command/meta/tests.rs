@@ -86,6 +86,10 @@ proptest! {
         let mut world = cluster(2);
         let mut given: BTreeMap<(PartitionId, NodeId), (u32, bool)> = BTreeMap::new();
         let mut stores: BTreeMap<NodeId, String> = BTreeMap::new();
+        for (partition, row) in world.rows.all::<Placements>() {
+            let placed = row.wanted().map(|replica| ((partition, replica.node), (replica.incarnation, true)));
+            given.extend(placed);
+        }
         for mut action in actions {
             if let MetaAction::Place(order) = &mut action && order.version == u64::MAX {
                 order.version = world.rows.row::<Placements>(&PartitionId(order.partition)).map_or(0, |row| row.version);
