@@ -86,6 +86,19 @@ async fn surely(http: &Http, path: &str, body: &Value) -> Answer {
     panic!("the outcome of {path} stays unknown");
 }
 
+/// A read, asked again while its outcome is unknown.
+async fn balance(http: &Http, number: u64) -> i64 {
+    for _ in 0..50 {
+        let answer = http.get(&format!("/Account/{}/balance", account(number))).expect().await;
+        if answer.status != 504 {
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            return answer.json();
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the balance of {} stays unknown", account(number));
+}
+
 async fn transfer_surely(http: &Http, from: u64, to: u64, amount: i64) {
     let body = json!({ "to": account(to), "amount": amount });
     surely(http, &format!("/Account/{}/transfer", account(from)), &body).await;
@@ -99,7 +112,7 @@ async fn transfer(http: &Http, from: u64, to: u64, amount: i64) -> u16 {
 async fn sum(http: &Http) -> i64 {
     let mut sum = 0;
     for number in 0..ACCOUNTS {
-        sum += http.get(&format!("/Account/{}/balance", account(number))).ok::<i64>().await;
+        sum += balance(http, number).await;
     }
     sum
 }
@@ -197,7 +210,7 @@ async fn all_that_waits_is_there_again() {
 async fn balances(http: &Http) -> Vec<i64> {
     let mut balances = Vec::new();
     for number in 0..ACCOUNTS {
-        balances.push(http.get(&format!("/Account/{}/balance", account(number))).ok::<i64>().await);
+        balances.push(balance(http, number).await);
     }
     balances
 }
