@@ -28,6 +28,11 @@ use wire::{NodeAddress, NodeStatus};
 /// After this long without a word a node is taken for dead.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(2);
 
+/// How long a node that starts waits for news of all leaders.
+const KNOWN_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it looks.
+const KNOWN_PAUSE: Duration = Duration::from_millis(5);
+
 /// The way to other nodes.
 pub(crate) trait Post: Send + Sync {
     /// Hands a frame over, to be sent in order; may lose it, never waits.
@@ -336,6 +341,17 @@ pub(crate) async fn roster(cluster: Cluster, peers: Peers, seeds: Vec<NodeAddres
     }
 }
 
+/// Waits until this node knows where each partition is led and how far it is, so that the first requests at it wait for
+/// nobody; for a time only: a partition without a leader does not keep the others from being served.
+pub(crate) async fn until_known(cluster: &Cluster, partitions: u32) {
+    let known = |partition| cluster.route(partition) != Route::Nobody && cluster.applied(partition) > 0;
+    let until = Instant::now() + KNOWN_PATIENCE;
+    while Instant::now() < until && !(0..partitions).map(PartitionId).all(known) {
+        // Most is told by the statuses of other nodes, of which each is no news.
+        tokio::time::sleep(KNOWN_PAUSE).await;
+    }
+}
+
 /// The node on which a replica is.
 pub(crate) fn node_of(replica: u64) -> NodeId {
     ReplicaId::from_u64(replica).node
@@ -376,6 +392,28 @@ mod tests {
         cluster.note_saved(p1, saved(7, 150));
         assert_eq!(cluster.saved(p1), Some(saved(8, 200)));
         assert_eq!(cluster.saved(PartitionId(0)), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_starts_waits_for_all_leaders_but_not_for_ever() {
+        let (cluster, begun) = (Cluster::new(NodeId(1)), Instant::now());
+        let leads =
+            |partition| ReplicaStatus { partition, term: 1, leads: true, applied: 5, ..ReplicaStatus::default() };
+        let told = |replicas| NodeStatus { replicas, ..NodeStatus::default() };
+        cluster.told(NodeId(2), told(vec![leads(0)]));
+        until_known(&cluster, 1).await;
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        // Another one is led, but how far it is was not told.
+        cluster.leads(PartitionId(1), 1, Some(NodeId(2)));
+        let speaker = cluster.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            speaker.told(NodeId(2), told(vec![leads(1)]));
+        });
+        until_known(&cluster, 2).await;
+        assert!((50..60).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+        until_known(&cluster, 3).await;
+        assert!(begun.elapsed() > KNOWN_PATIENCE);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use metrics::Gauge;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -40,6 +40,8 @@ const BUFFER_BYTES_MAX: usize = 128 << 10;
 const H2_HEADER_BYTES_MAX: u32 = 64 << 10;
 /// How long a peer whose idle connection is being closed may take to agree.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1_024;
 /// Connections past the bound that are told so at the same time; more are closed without a word.
 const REFUSALS_MAX: usize = 64;
 
@@ -78,7 +80,50 @@ pub struct Drained {
     pub cut: usize,
 }
 
-/// A bound socket that does not accept yet.
+/// An address that is taken, at which nobody is heard yet: who connects is refused by the operating system at once, and
+/// can go to another node.
+#[derive(Debug)]
+pub struct Reserved {
+    socket: TcpSocket,
+    addr: SocketAddr,
+    door: &'static str,
+}
+
+impl Reserved {
+    /// Binds `addr`; port 0 takes a free one. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`BindError`] when the operating system refuses the address.
+    pub fn bind(addr: SocketAddr, door: &'static str) -> Result<Self, BindError> {
+        let bind = || {
+            let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            // A restart does not wait until the connections of the process before are forgotten.
+            socket.set_reuseaddr(true)?;
+            socket.bind(addr)?;
+            let addr = socket.local_addr()?;
+            Ok(Self { socket, addr, door })
+        };
+        bind().map_err(|source| BindError { addr, door, source })
+    }
+
+    /// The address it is bound to, with the real port.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// From now on connections are taken, and wait to be accepted.
+    ///
+    /// # Errors
+    /// [`BindError`] when another process began to listen there meanwhile.
+    pub fn listen(self) -> Result<Listener, BindError> {
+        let Self { socket, addr, door } = self;
+        let socket = socket.listen(BACKLOG).map_err(|source| BindError { addr, door, source })?;
+        Ok(Listener { socket, addr })
+    }
+}
+
+/// A socket at which connections wait to be accepted.
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
@@ -86,17 +131,12 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds `addr`; port 0 takes a free one. Must be called inside a tokio runtime.
+    /// Listens at `addr`; port 0 takes a free one. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// [`BindError`] when the operating system refuses the address.
-    pub async fn bind(addr: SocketAddr, door: &'static str) -> Result<Self, BindError> {
-        let bound = async {
-            let socket = TcpListener::bind(addr).await?;
-            let addr = socket.local_addr()?;
-            Ok(Self { socket, addr })
-        };
-        bound.await.map_err(|source| BindError { addr, door, source })
+    pub fn bind(addr: SocketAddr, door: &'static str) -> Result<Self, BindError> {
+        Reserved::bind(addr, door)?.listen()
     }
 
     /// The address it is bound to, with the real port.
@@ -319,5 +359,23 @@ struct End(Arc<Activity>);
 impl Drop for End {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reserved_address_refuses_until_it_is_listened_at() {
+        let reserved = Reserved::bind(([127, 0, 0, 1], 0).into(), "ingress").unwrap();
+        let addr = reserved.addr();
+        let refused = TcpStream::connect(addr).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let listener = reserved.listen().unwrap();
+        assert_eq!(listener.addr(), addr);
+        TcpStream::connect(addr).await.unwrap();
+        let taken = Reserved::bind(addr, "admin").unwrap_err();
+        assert_eq!(taken.source.kind(), io::ErrorKind::AddrInUse, "{taken}");
     }
 }

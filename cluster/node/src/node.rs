@@ -32,7 +32,7 @@ use crate::config::{Config, ConfigError, Tls};
 use crate::driver::{CheckpointWriter, Driver, DriverHandle, DriverSettings, FOUNDER, Fatal, Surroundings};
 use crate::engine::{Engine, EngineError, Others, Retention};
 use crate::health::{Health, Phase};
-use crate::listener::{BindError, Listener};
+use crate::listener::{BindError, Listener, Reserved};
 use crate::shutdown::{DRAIN_TIME, Stop};
 use crate::{admin, ingress, log_level, metrics, random};
 
@@ -143,15 +143,14 @@ impl Node {
     pub fn start(config: &Config, registry: &Registry) -> Result<Self, StartError> {
         config.validate()?;
         let recorder = metrics::recorder();
-        // Doors first: an address in use is found before anything is written. Early requests wait to be accepted.
+        // Addresses first: one in use is found before anything is written.
         let runtime = background("abide-doors", "the runtime of the doors")?;
         // Of its own, so that requests do not hold up what other nodes wait for.
         let peer_runtime = background("abide-peers", "the runtime of the peers")?;
-        let (at_ingress, at_admin) = runtime.handle().block_on(async {
-            let at_ingress = Listener::bind(config.ingress.addr, "ingress").await?;
-            let at_admin = Listener::bind(config.admin.addr, "admin").await?;
-            Ok::<_, BindError>((at_ingress, at_admin))
-        })?;
+        let (at_ingress, at_admin) = {
+            let _entered = runtime.handle().enter();
+            (Reserved::bind(config.ingress.addr, "ingress")?, Listener::bind(config.admin.addr, "admin")?)
+        };
         let (ingress, admin) = (at_ingress.addr(), at_admin.addr());
         let at_peer = bind_peer(config.peer.addr)?;
         let peer = at_peer.local_addr().map_err(|source| StartError::Peer { addr: config.peer.addr, source })?;
@@ -270,12 +269,6 @@ impl Node {
             None => None,
         };
 
-        let settings = ingress::Settings::from(&config.ingress);
-        let serving = ingress::serve(at_ingress, engine.clone(), settings, health.clone(), stop.clone(), DRAIN_TIME);
-        doors.push(runtime.handle().spawn(async move {
-            let drained = serving.await;
-            tracing::info!(cut = drained.cut, "ingress closed");
-        }));
         let operating = {
             let (config, engine) = (config.clone(), engine.clone());
             let (health, stop) = (health.clone(), stop.clone());
@@ -290,6 +283,17 @@ impl Node {
             }
         }));
         doors.push(runtime.handle().spawn(metrics::upkeep(stop.clone())));
+        runtime.handle().block_on(cluster::until_known(&cluster, partitions));
+        let settings = ingress::Settings::from(&config.ingress);
+        let at_ingress = {
+            let _entered = runtime.handle().enter();
+            at_ingress.listen()?
+        };
+        let serving = ingress::serve(at_ingress, engine.clone(), settings, health.clone(), stop.clone(), DRAIN_TIME);
+        doors.push(runtime.handle().spawn(async move {
+            let drained = serving.await;
+            tracing::info!(cut = drained.cut, "ingress closed");
+        }));
         health.enter(Phase::Ready);
         let doors = Doors { ingress, admin, peer, tasks: doors };
         Ok(Self {

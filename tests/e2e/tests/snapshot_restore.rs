@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use e2e::look::lines;
-use e2e::{Answer, Cli, Http, Process, Program, ledger, report, wait};
+use e2e::{Cli, Http, Process, Program, ledger, report, wait};
 use hyper::Method;
 use serde_json::{Value, json};
 use test_s3::{Fault, TestS3};
@@ -68,40 +68,8 @@ fn restore(program: &Program, place: &str, more: &[&str]) -> Value {
 async fn open_accounts(http: &Http) {
     for number in 0..ACCOUNTS {
         let path = format!("/Account/{}/deposit", account(number));
-        assert_eq!(surely(http, &path, &json!(OPENING)).await.json::<i64>(), OPENING);
+        assert_eq!(http.json(&path, OPENING).ok::<i64>().await, OPENING);
     }
-}
-
-/// Asks again under the same key while the outcome is unknown, as leaders may move while nodes join.
-async fn surely(http: &Http, path: &str, body: &Value) -> Answer {
-    static KEYS: AtomicU64 = AtomicU64::new(0);
-    let key = format!("sure-{}", KEYS.fetch_add(1, Ordering::Relaxed));
-    for _ in 0..20 {
-        let answer = http.json(path, body.clone()).header("idempotency-key", key.as_str()).expect().await;
-        if answer.status != 504 {
-            assert_eq!(answer.status, 200, "{path}: {}", answer.text());
-            return answer;
-        }
-    }
-    panic!("the outcome of {path} stays unknown");
-}
-
-/// A read, asked again while its outcome is unknown.
-async fn balance(http: &Http, number: u64) -> i64 {
-    for _ in 0..50 {
-        let answer = http.get(&format!("/Account/{}/balance", account(number))).expect().await;
-        if answer.status != 504 {
-            assert_eq!(answer.status, 200, "{}", answer.text());
-            return answer.json();
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("the balance of {} stays unknown", account(number));
-}
-
-async fn transfer_surely(http: &Http, from: u64, to: u64, amount: i64) {
-    let body = json!({ "to": account(to), "amount": amount });
-    surely(http, &format!("/Account/{}/transfer", account(from)), &body).await;
 }
 
 async fn transfer(http: &Http, from: u64, to: u64, amount: i64) -> u16 {
@@ -112,7 +80,7 @@ async fn transfer(http: &Http, from: u64, to: u64, amount: i64) -> u16 {
 async fn sum(http: &Http) -> i64 {
     let mut sum = 0;
     for number in 0..ACCOUNTS {
-        sum += balance(http, number).await;
+        sum += http.get(&format!("/Account/{}/balance", account(number))).ok::<i64>().await;
     }
     sum
 }
@@ -210,7 +178,7 @@ async fn all_that_waits_is_there_again() {
 async fn balances(http: &Http) -> Vec<i64> {
     let mut balances = Vec::new();
     for number in 0..ACCOUNTS {
-        balances.push(balance(http, number).await);
+        balances.push(http.get(&format!("/Account/{}/balance", account(number))).ok::<i64>().await);
     }
     balances
 }
@@ -486,7 +454,7 @@ async fn three_nodes_are_restored_as_one_that_grows() {
     })
     .await;
     for number in 0..100 {
-        transfer_surely(&running[2].ingress, number, number * 5 + 2, 2).await;
+        assert_eq!(transfer(&running[2].ingress, number, number * 5 + 2, 2).await, 200);
     }
     wait_sum(&running[0].ingress, OPENING * ACCOUNTS as i64).await;
     // Any node takes the order; each makes those that it leads.
@@ -512,7 +480,7 @@ async fn three_nodes_are_restored_as_one_that_grows() {
     let joined = joined.start();
     assert_eq!(balances(&joined.ingress).await, before);
     for number in 0..ACCOUNTS {
-        transfer_surely(&joined.ingress, number, number + 1, 1).await;
+        assert_eq!(transfer(&joined.ingress, number, number + 1, 1).await, 200);
     }
     wait_sum(&process.ingress, OPENING * ACCOUNTS as i64).await;
 }

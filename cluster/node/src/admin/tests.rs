@@ -373,7 +373,7 @@ async fn foreign_hosts_and_origins_are_refused() {
 #[tokio::test]
 async fn the_door_does_not_open_to_the_network_by_itself() {
     let open = |allow_remote: bool| async move {
-        let listener = Listener::bind(([0, 0, 0, 0], 0).into(), "admin").await.unwrap();
+        let listener = Listener::bind(([0, 0, 0, 0], 0).into(), "admin").unwrap();
         let mut config = Config::default();
         config.admin.allow_remote = allow_remote;
         let stop = Stop::default();

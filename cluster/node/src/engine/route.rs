@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use abide_host::{Completion, DirectCall, Refusal, Responder};
-use abide_model::command::{Access, Body, Command, Form, Invoke};
+use abide_model::command::{Access, Body, Command, Form, Invoke, Target};
 use abide_model::effect::Answer;
 use abide_model::id::{InvocationId, NodeId, PartitionId};
 use bytes::Bytes;
@@ -28,6 +28,8 @@ const CALL_PATIENCE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const ASK_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a read waits for the leader's word before it goes to the leader itself.
 const READ_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a call waits until the node knows how far its partition is. Nodes tell each other several times as often.
+const INDEX_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a leader may still answer when another one was heard of.
 const GRACE: Duration = Duration::from_millis(100);
 /// Pause before a leader is asked again, unless one makes itself known before.
@@ -63,10 +65,8 @@ impl Engine {
         invoke: Invoke,
         freshness: Freshness,
     ) -> Asked<oneshot::Receiver<Asked<Completion>>> {
-        let target = invoke.target.as_ref();
-        let is_read = target.is_some_and(|target| target.access() == Access::Shared && target.key.is_some());
         let Some(others) = &self.0.others else { return self.invoke(partition, form, invoke) };
-        if form != Form::Turn || !is_read || invoke.idempotency_key.is_some() || !self.0.cluster.hosts(partition) {
+        if !is_read(&invoke) || !self.0.cluster.hosts(partition) {
             return self.invoke(partition, form, invoke);
         }
         let (responder, receiver) = oneshot::channel();
@@ -119,7 +119,8 @@ impl Engine {
     }
 
     async fn route_call(self, partition: PartitionId, form: Form, invoke: Invoke, mut responder: Responder) {
-        let mut since = self.0.cluster.applied(partition);
+        let repeats_freely = is_read(&invoke);
+        let mut since = if repeats_freely { 0 } else { self.index_before(partition).await };
         // Nobody can have executed it before it was sent for the first time.
         let mut repeated = None;
         let mut search = Search::new(&self, partition);
@@ -155,6 +156,7 @@ impl Engine {
                 }
             };
             match asked {
+                Err(Refusal::Interrupted) if repeats_freely => {}
                 Err(Refusal::Interrupted) => repeated = Some(since),
                 Err(Refusal::NotLeader) => {}
                 // The node is going: its leaderships are, too.
@@ -165,6 +167,20 @@ impl Engine {
         };
         // Whoever asked may have gone away.
         let _ = responder.send(result);
+    }
+
+    /// The highest index of a partition that this node knows of, before it passes a call on for the first time. One that
+    /// has just come waits until it was told: without an index, no later leader could say of a copy that it was not
+    /// executed.
+    async fn index_before(&self, partition: PartitionId) -> u64 {
+        let until = Instant::now() + INDEX_PATIENCE;
+        loop {
+            let index = self.0.cluster.applied(partition);
+            if index > 0 || Instant::now() >= until {
+                return index;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     pub(super) async fn route_send(&self, partition: PartitionId, invoke: Invoke) -> Asked<Accepted> {
@@ -333,6 +349,13 @@ impl Engine {
     }
 }
 
+/// Whether an invocation changes nothing and leaves no record, so that any number of copies does no harm.
+pub(super) fn is_read(invoke: &Invoke) -> bool {
+    let reads =
+        |target: &Target| target.form() == Form::Turn && target.access() == Access::Shared && target.key.is_some();
+    invoke.target.as_ref().is_some_and(reads) && invoke.idempotency_key.is_none() && invoke.execute_at == 0
+}
+
 fn known(id: InvocationId) -> Known {
     Known { id: Bytes::copy_from_slice(&id.to_bytes()) }
 }
@@ -383,3 +406,6 @@ impl<'a> Search<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use abide_model::id::{InvocationId, PartitionId};
 use tokio::sync::oneshot;
 
 use super::Engine;
+use super::route::is_read;
 use crate::cluster::wire::{
     Ask, Forwarded, Proposal, Row, Rows, RowsFound, Told, WireAccepted, WireAnswer, WireCompletion, WireRefusal,
 };
@@ -106,7 +107,9 @@ impl Engine {
         since: u64,
     ) -> Asked<Told> {
         let form = invoke.target.as_ref().map_or(Form::Turn, Target::form);
-        let again = if repeated {
+        let again = if is_read(&invoke) {
+            None
+        } else if repeated {
             Some(since)
         } else {
             // It may have been on its way for longer than the copy that came after it.

@@ -162,12 +162,12 @@ struct Door {
 }
 
 impl Door {
-    async fn open(settings: Settings) -> Self {
-        Self::open_with(settings, Duration::from_secs(2)).await
+    fn open(settings: Settings) -> Self {
+        Self::open_with(settings, Duration::from_secs(2))
     }
 
-    async fn open_with(settings: Settings, drain: Duration) -> Self {
-        let listener = Listener::bind(([127, 0, 0, 1], 0).into(), "ingress").await.unwrap();
+    fn open_with(settings: Settings, drain: Duration) -> Self {
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into(), "ingress").unwrap();
         let addr = listener.addr();
         let engine = Fake::default();
         let health = Health::default();

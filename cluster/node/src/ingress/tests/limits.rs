@@ -20,7 +20,7 @@ async fn refused<F: Future<Output = Reply>>(
     ask: impl FnOnce(SocketAddr) -> F,
 ) {
     recorder();
-    let door = Door::open(settings).await;
+    let door = Door::open(settings);
     let before = counted(reason);
     let reply = ask(door.addr).await;
     assert_eq!((reply.status, reply.json()["abide_code"].as_str()), (status, Some(code)), "{reason:?}: {reply:?}");
@@ -34,7 +34,7 @@ async fn refused<F: Future<Output = Reply>>(
 async fn url() {
     let path = |len: usize| format!("/Greeter/echo?{}", "x".repeat(len - "/Greeter/echo?".len()));
     refused(settings(), Rejection::Url, 414, "AB0413", |addr| async move { get(addr, &path(8193)).await }).await;
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     assert_eq!(get(door.addr, &path(8192)).await.status, 200);
 }
 
@@ -47,7 +47,7 @@ async fn number_of_headers() {
     };
     // The client adds host and content-length.
     refused(settings(), Rejection::Headers, 431, "AB0413", |addr| ask(addr, headers(63))).await;
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     assert_eq!(ask(door.addr, headers(62)).await.status, 200);
     // Far beyond it, the parser itself refuses.
     assert_eq!(ask(door.addr, headers(500)).await.status, 431);
@@ -73,7 +73,7 @@ async fn announced_body() {
         client.read().await.unwrap()
     })
     .await;
-    let door = Door::open(settings).await;
+    let door = Door::open(settings);
     let body = "1".repeat(1000);
     assert_eq!(post(door.addr, "/Greeter/echo", &body).await.body, body);
 }
@@ -96,7 +96,7 @@ async fn chunked_body() {
 
 #[tokio::test]
 async fn the_largest_body_is_served() {
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     let body = "1".repeat(8 << 20);
     assert_eq!(post(door.addr, "/Greeter/echo", &body).await.body.len(), 8 << 20);
     assert_eq!(post(door.addr, "/Greeter/echo", &"1".repeat((8 << 20) + 1)).await.status, 413);
@@ -119,7 +119,7 @@ async fn slow_body() {
 async fn key() {
     let path = |len: usize| format!("/Counter/{}/add", "k".repeat(len));
     refused(settings(), Rejection::Key, 400, "AB0413", |addr| async move { post(addr, &path(1025), "1").await }).await;
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     assert_eq!(post(door.addr, &path(1024), "1").await.status, 200);
     // Bytes once decoded are what counts.
     let encoded = format!("/Counter/{}/add", "%C3%A9".repeat(513));
@@ -141,7 +141,7 @@ async fn idempotency_key() {
 #[tokio::test]
 async fn connections() {
     recorder();
-    let door = Door::open(Settings { connections_max: 2, ..settings() }).await;
+    let door = Door::open(Settings { connections_max: 2, ..settings() });
     let before = counted(Rejection::Connections);
     let mut open = Vec::new();
     for _ in 0..2 {
@@ -164,7 +164,7 @@ async fn connections() {
 #[tokio::test]
 async fn silent_slow_and_idle_peers_are_closed() {
     recorder();
-    let door = Door::open(Settings { idle_time: Duration::from_millis(80), ..settings() }).await;
+    let door = Door::open(Settings { idle_time: Duration::from_millis(80), ..settings() });
     let before = counted(Rejection::HeadTime);
     let mut silent = Client::connect(door.addr).await;
     let mut half_preface = Client::connect(door.addr).await;
@@ -189,7 +189,7 @@ async fn silent_slow_and_idle_peers_are_closed() {
 #[tokio::test]
 async fn what_is_not_http_is_counted() {
     recorder();
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     let before = counted(Rejection::Malformed);
     let mut client = Client::connect(door.addr).await;
     client.write("\0\0\0\0\0\0\0\0\r\n\r\n").await;

@@ -10,7 +10,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_call_is_answered_with_the_output() {
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     let reply = request(
         door.addr,
         "POST /Counter/a%20b/add?x=1",
@@ -45,7 +45,7 @@ async fn a_call_is_answered_with_the_output() {
 
 #[tokio::test]
 async fn an_empty_output_has_no_content_type() {
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     let reply = get(door.addr, "/restate/call/Greeter/echo/").await;
     assert_eq!((reply.status, reply.body.as_str()), (200, ""));
     assert_eq!(reply.header("content-type"), None);
@@ -54,14 +54,14 @@ async fn an_empty_output_has_no_content_type() {
 
 #[tokio::test]
 async fn a_result_from_the_record_says_until_when_it_is_kept() {
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     let reply = post(door.addr, "/Greeter/again", "1").await;
     assert_eq!(reply.header("idempotency-expires"), Some("2026-11-23t06:47:12.191000000z"));
 }
 
 #[tokio::test]
 async fn sends_are_accepted() {
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     let id = some_id().to_string();
     let reply = post(door.addr, "/Greeter/echo/send", "1").await;
     assert_eq!(reply.status, 202);
@@ -83,7 +83,7 @@ async fn sends_are_accepted() {
 
 #[tokio::test]
 async fn priorities_are_checked_and_handed_on() {
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     for word in ["high", "normal", "low"] {
         let headers = [("x-abide-priority", word), ("content-type", "application/json")];
         let reply = request(door.addr, "POST /Counter/k/add", &headers, "1").await;
@@ -103,7 +103,7 @@ async fn priorities_are_checked_and_handed_on() {
 /// Every error that the ingress makes: status, code of the body, stable code, source.
 #[tokio::test]
 async fn errors_of_the_ingress() {
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     for (line, status, code, message) in [
         ("GET /", 400, "AB0400", "bad path"),
         ("POST /Counter/add", 400, "AB0400", "expected /{object}/{key}/{handler}"),
@@ -154,7 +154,7 @@ async fn errors_of_the_ingress() {
 
 #[tokio::test]
 async fn the_failure_of_an_invocation_is_its_own() {
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     let reply = post(door.addr, "/Greeter/fail", "1").await;
     assert_eq!(reply.status, 418);
     assert_eq!(
@@ -167,7 +167,7 @@ async fn the_failure_of_an_invocation_is_its_own() {
 
 #[tokio::test]
 async fn native_handlers_take_json() {
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     for (content_type, body, status) in [
         (Some("application/json"), "1", 200),
         (Some("application/json; charset=utf-8"), "", 200),
@@ -188,7 +188,7 @@ async fn native_handlers_take_json() {
 
 #[tokio::test]
 async fn results_are_found_by_every_name() {
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     let idempotent = InvocationId::idempotent("Counter", Some("k"), "add", "i");
     let running = some_id();
     door.engine.asked(|asked| {
@@ -235,7 +235,7 @@ async fn results_are_found_by_every_name() {
 
 #[tokio::test]
 async fn awakeables_are_completed() {
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     let id = AwakeableId { invocation: some_id(), signal: 17 };
     let elsewhere = InvocationId { unique: 8, ..some_id() };
     let done = AwakeableId { invocation: elsewhere, signal: 18 };
@@ -266,7 +266,7 @@ async fn awakeables_are_completed() {
 
 #[tokio::test]
 async fn sends_start_at_a_time() {
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     for (at, expected) in [
         ("2026-11-23T06:48:12.191Z", Some(NOW.plus(60_000))),
         ("2026-11-23T07:48:12.191+01:00", Some(NOW.plus(60_000))),
@@ -282,14 +282,14 @@ async fn sends_start_at_a_time() {
 
 #[tokio::test]
 async fn a_refusal_by_rate_says_when_to_come_again() {
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     let reply = post(door.addr, "/Greeter/limited", "1").await;
     assert_eq!((reply.status, reply.header("retry-after")), (429, Some("3")));
 }
 
 #[tokio::test]
 async fn workflows_have_paths_of_their_own() {
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     let run = InvocationId::workflow("Signup", "a b");
     door.engine.asked(|asked| asked.results.insert(run, Some(completed(run, Outcome::success("7".into())))));
     for verb in ["attach", "output"] {
@@ -317,7 +317,7 @@ async fn workflows_have_paths_of_their_own() {
 
 #[tokio::test]
 async fn named_signals_are_delivered() {
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     let path = format!("/restate/invocation/{}/signal", some_id());
     for (name, body) in [("go", "{\"x\":1}"), ("a%20b", "")] {
         let reply = post(door.addr, &format!("{path}/{name}"), body).await;
@@ -347,7 +347,7 @@ async fn named_signals_are_delivered() {
 
 #[tokio::test]
 async fn health_follows_the_node() {
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     let reply = get(door.addr, "/restate/health").await;
     assert_eq!((reply.status, reply.json()), (200, json!({ "services": ["Counter", "Greeter", "Signup"] })));
     door.health.enter(Phase::Stopping);
@@ -357,7 +357,7 @@ async fn health_follows_the_node() {
 
 #[tokio::test]
 async fn pages_of_any_origin_are_served_without_credentials() {
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     let headers = [
         ("origin", "https://a.example"),
         ("access-control-request-method", "POST"),
@@ -381,7 +381,7 @@ async fn pages_of_any_origin_are_served_without_credentials() {
 
 #[tokio::test]
 async fn one_connection_serves_many_requests() {
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     let mut client = Client::connect(door.addr).await;
     let one = "POST /Greeter/echo HTTP/1.1\r\nhost: t\r\ncontent-type: application/json\r\ncontent-length: 1\r\n\r\n7";
     // Pipelined: answers come in order.
@@ -397,7 +397,7 @@ async fn one_connection_serves_many_requests() {
 
 #[tokio::test]
 async fn the_same_port_speaks_http_2() {
-    let door = Door::open(settings()).await;
+    let door = Door::open(settings());
     let stream = TcpStream::connect(door.addr).await.unwrap();
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
@@ -419,7 +419,7 @@ async fn the_same_port_speaks_http_2() {
 
 #[tokio::test]
 async fn a_stop_lets_requests_in_flight_finish_and_takes_no_new_connections() {
-    let mut door = Door::open(settings()).await;
+    let mut door = Door::open(settings());
     let mut idle = Client::connect(door.addr).await;
     let mut busy = Client::connect(door.addr).await;
     busy.write("GET /Greeter/wait HTTP/1.1\r\nhost: t\r\n\r\n").await;
@@ -437,7 +437,7 @@ async fn a_stop_lets_requests_in_flight_finish_and_takes_no_new_connections() {
 
 #[tokio::test]
 async fn a_stop_cuts_what_does_not_finish_in_time() {
-    let mut door = Door::open_with(settings(), Duration::from_millis(50)).await;
+    let mut door = Door::open_with(settings(), Duration::from_millis(50));
     let mut busy = Client::connect(door.addr).await;
     busy.write("GET /Greeter/wait HTTP/1.1\r\nhost: t\r\n\r\n").await;
     while door.engine.asked(|asked| asked.waiting.is_empty()) {
