@@ -298,7 +298,7 @@ pub(crate) struct SavedPartition {
 /// The answer to a [`Request`].
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Reply {
-    #[prost(oneof = "Told", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "Told", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub(crate) told: Option<Told>,
 }
 
@@ -565,6 +565,19 @@ mod tests {
         let save = Save { partitions: vec![0, 3] };
         assert_eq!(ask(Ask::Save(save)), [1, 66, 4, 10, 2, 0, 3][..]);
         assert_eq!(ask(Ask::Rows(rows)), [1, 58, 7, 8, 1, 18, 1, b'a', 32, 3][..]);
+    }
+
+    #[test]
+    fn replies_are_golden_and_come_back() {
+        for (told, bytes) in [
+            (Told::NoResult(true), &[1, 32, 1][..]),
+            (Told::Refused(Refusal::NotLeader.into()), &[1, 58, 2, 8, 6]),
+            (Told::Overtaken(300), &[1, 72, 172, 2]),
+        ] {
+            let reply = Reply { told: Some(told) };
+            assert_eq!(codec::encode(&reply), bytes);
+            assert_eq!(codec::decode::<Reply>("a reply", &codec::encode(&reply)).unwrap(), reply);
+        }
     }
 
     #[test]
