@@ -5,6 +5,7 @@
 
 pub(crate) mod controller;
 pub(crate) mod join;
+pub(crate) mod loan;
 pub(crate) mod transfer;
 pub(crate) mod transport;
 pub(crate) mod wire;

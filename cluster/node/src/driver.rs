@@ -16,6 +16,7 @@ mod evidence;
 #[cfg(feature = "testing")]
 pub(crate) mod inspect;
 mod load;
+mod loans;
 mod mail;
 mod replicas;
 mod rounds;
@@ -50,6 +51,8 @@ use attempts::Attempts;
 pub(crate) use checkpoint::CheckpointWriter;
 use checkpoint::Checkpoints;
 pub(crate) use event::{DriverHandle, Event, Events, Overtaken, PeerInput, Query};
+use loans::Loans;
+pub(crate) use loans::{Lender, Loan, LoanEvent, News};
 use mail::Outgoing;
 pub(crate) use mail::decode_frame;
 pub(crate) use replicas::FOUNDER;
@@ -117,6 +120,8 @@ pub(crate) struct Surroundings {
     pub(crate) post: Option<Arc<dyn Post>>,
     /// Who sends snapshots to other nodes.
     pub(crate) snapshots: Option<SnapshotSender>,
+    /// Who carries attempts to other nodes.
+    pub(crate) lender: Option<Lender>,
 }
 
 /// The state of the driver's thread.
@@ -137,6 +142,7 @@ pub(crate) struct Driver<L, S> {
     waiters: Waiters,
     answers: Answers,
     attempts: Attempts,
+    loans: Loans,
     /// Invocations whose attempt became due in this turn.
     starts: VecDeque<InvocationId>,
     schedules: DueSchedules,
@@ -202,7 +208,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         surroundings: Surroundings,
         registry: &Registry,
     ) -> Result<Self, Fatal> {
-        let Surroundings { events, host, cluster, post, snapshots } = surroundings;
+        let Surroundings { events, host, cluster, post, snapshots, lender } = surroundings;
         let Events { events, mail } = events;
         let shards = host.shards();
         let now = Instant::now();
@@ -220,6 +226,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             waiters: Waiters::default(),
             answers: Answers::default(),
             attempts: Attempts::new(settings.attempts, registry),
+            loans: Loans::new(registry, lender),
             starts: VecDeque::new(),
             schedules: DueSchedules::new(Runner::new(registry.clone(), settings.retention)),
             checkpoints: Checkpoints::start(Arc::clone(state), settings.checkpoints),
@@ -336,6 +343,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
                 }
             }
             self.retire()?;
+            self.look_after_loans()?;
         }
         let now = clock::now();
         for id in self.hosted() {
@@ -385,6 +393,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         match event {
             Event::Order(order) => self.order(*order),
             Event::Query(query) => self.query(*query),
+            Event::Loan(event) => self.loan(*event),
             Event::Retire(done) => {
                 self.retiring = Some(done);
                 Ok(())
@@ -623,6 +632,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             return;
         }
         self.next_stats = Instant::now() + STATS_INTERVAL;
+        self.metrics.set_attempts_borrowed(self.loans.borrowed());
         for (id, slot) in &self.slots {
             let partition = &slot.partition;
             let stats = partition.stats();

@@ -5,6 +5,7 @@
 
 mod freshness;
 mod limiter;
+mod loans;
 mod look;
 mod order;
 mod route;

@@ -27,7 +27,7 @@ use crate::client::LocalTransport;
 use crate::cluster::join::{self, JoinError};
 use crate::cluster::transport::{Office, Transport};
 use crate::cluster::wire::{Join, Joined};
-use crate::cluster::{self, Cluster, controller, transfer};
+use crate::cluster::{self, Cluster, controller, loan, transfer};
 use crate::config::{Config, ConfigError, Tls};
 use crate::driver::{CheckpointWriter, Driver, DriverHandle, DriverSettings, FOUNDER, Fatal, Surroundings};
 use crate::engine::{Engine, EngineError, Others, Retention};
@@ -203,6 +203,7 @@ impl Node {
             cluster: cluster.clone(),
             post: Some(Arc::new(transport.clone())),
             snapshots: Some(transfer::sender(peer_runtime.handle().clone(), transport.clone(), driver.clone())),
+            lender: Some(loan::lender(runtime.handle().clone(), Arc::new(transport.clone()), node)),
         };
         let mut opened = Driver::open(log, &state, settings, surroundings, registry)?;
         let (ready, is_ready) = std::sync::mpsc::channel();

@@ -10,6 +10,10 @@ use abide_partition::Message as RaftMessage;
 use bytes::Bytes;
 use prost::Message;
 
+mod loan;
+
+pub(crate) use loan::{AttemptDeeds, AttemptNews, CodeStatus, WireAttempt, WireNews};
+
 use super::Saved;
 use crate::engine::Accepted;
 
@@ -73,6 +77,9 @@ pub(crate) struct NodeStatus {
     /// Whether it is stopping, and gives its leaderships away.
     #[prost(bool, tag = "3")]
     pub(crate) stopping: bool,
+    /// The code that it has.
+    #[prost(message, repeated, tag = "5")]
+    pub(crate) code: Vec<CodeStatus>,
 }
 
 /// What a node says of one of its replicas.
@@ -163,7 +170,7 @@ pub(crate) struct HashPoint {
 /// A request that is answered.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Request {
-    #[prost(oneof = "Ask", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "Ask", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub(crate) ask: Option<Ask>,
 }
 
@@ -194,6 +201,15 @@ pub(crate) enum Ask {
     /// To save the state of partitions outside of the nodes.
     #[prost(message, tag = "8")]
     Save(Save),
+    /// To run an attempt; answered when it is over.
+    #[prost(message, tag = "9")]
+    Run(WireAttempt),
+    /// To pass news on to an attempt that runs here.
+    #[prost(message, tag = "10")]
+    News(AttemptNews),
+    /// To put what an attempt did into the log.
+    #[prost(message, tag = "11")]
+    Deeds(AttemptDeeds),
 }
 
 /// A node that wants to belong to the cluster.
@@ -298,7 +314,7 @@ pub(crate) struct SavedPartition {
 /// The answer to a [`Request`].
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Reply {
-    #[prost(oneof = "Told", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "Told", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub(crate) told: Option<Told>,
 }
 
@@ -326,6 +342,9 @@ pub(crate) enum Told {
     /// A first copy was not taken, since it may have been overtaken by a second one. Begin again from this index.
     #[prost(uint64, tag = "9")]
     Overtaken(u64),
+    /// What was told is taken note of.
+    #[prost(bool, tag = "10")]
+    Noted(bool),
 }
 
 /// Welcome.

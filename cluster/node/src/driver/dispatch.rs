@@ -28,6 +28,8 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
                 if !self.leads(partition) {
                     if let Some(waiter) = waiter {
                         let _ = waiter.responder.send(Err(Refusal::NotLeader));
+                    } else {
+                        self.loans.give_back(body);
                     }
                     return Ok(());
                 }
@@ -288,6 +290,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     }
 
     fn attempt_over(&mut self, invocation: InvocationId) {
+        self.loans.over(invocation);
         // Waiting ones take the places.
         self.starts.extend(self.attempts.over(invocation));
     }
@@ -308,14 +311,17 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         };
         let attempt = load::attempt(replica.view(), partition, invocation, term);
         match self.read(partition, attempt)? {
-            Some(attempt) => self.tell(invocation, HostEvent::Start(Box::new(attempt))),
+            Some(attempt) => self.run_attempt(attempt),
             None => self.attempt_over(invocation),
         }
         Ok(())
     }
 
     /// Tells the handler thread that runs an invocation.
-    fn tell(&mut self, invocation: InvocationId, event: HostEvent) {
+    pub(super) fn tell(&mut self, invocation: InvocationId, event: HostEvent) {
+        if self.loans.pass_on(invocation, &event) {
+            return;
+        }
         let shard = self.host.shard_of(invocation.partition_key);
         self.outbox[shard].push(event);
     }

@@ -11,6 +11,7 @@ use abide_partition::Message;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use tokio::sync::oneshot;
 
+use super::loans::LoanEvent;
 use super::snapshots::{Exported, Load};
 use crate::cluster::wire::{NodeStatus, Wish};
 use crate::engine::{Accepted, Freshness};
@@ -25,6 +26,8 @@ pub(crate) enum Event {
     Order(Box<Order>),
     /// From the ingress, the admin API, or a client in the process.
     Query(Box<Query>),
+    /// From another node, about an attempt that runs elsewhere than where its partition is led.
+    Loan(Box<LoanEvent>),
     /// Give all leaderships away that another node can take, and tell when it is done.
     Retire(oneshot::Sender<()>),
     /// Write everything out and end.
@@ -164,7 +167,16 @@ impl DriverHandle {
 
     /// Hands in a query, unless the queue is full or the driver has ended.
     pub(crate) fn query(&self, query: Query) -> Result<(), Refusal> {
-        self.events.try_send(Event::Query(Box::new(query))).map_err(|error| match error {
+        self.hand_in(Event::Query(Box::new(query)))
+    }
+
+    /// As [`DriverHandle::query`], of a loan.
+    pub(crate) fn loan(&self, event: LoanEvent) -> Result<(), Refusal> {
+        self.hand_in(Event::Loan(Box::new(event)))
+    }
+
+    fn hand_in(&self, event: Event) -> Result<(), Refusal> {
+        self.events.try_send(event).map_err(|error| match error {
             TrySendError::Full(_) => Refusal::Overloaded,
             TrySendError::Disconnected(_) => Refusal::ShuttingDown,
         })
@@ -194,7 +206,7 @@ impl Port for DriverHandle {
             };
             match event {
                 Event::Order(order) => Box::new(Refused { order: *order, refusal }),
-                Event::Query(_) | Event::Retire(_) | Event::Stop => {
+                Event::Query(_) | Event::Loan(_) | Event::Retire(_) | Event::Stop => {
                     unreachable!("the queue gives back what was handed in")
                 }
             }

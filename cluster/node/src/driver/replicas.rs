@@ -196,6 +196,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             }
         }
         self.starts.retain(|invocation| !of(*invocation));
+        self.loans.lose(of);
         let next = self.attempts.lose(of);
         self.starts.extend(next);
         for shard in &mut self.outbox {

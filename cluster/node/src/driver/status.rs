@@ -27,7 +27,12 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         self.next_status = now + STATUS_INTERVAL;
         self.expire_exports()?;
         let replicas = self.slots.iter().map(|(id, slot)| replica_status(*id, slot, self.cluster.saved(*id))).collect();
-        let status = NodeStatus { boot: self.boot, replicas, stopping: self.stopping || self.retiring.is_some() };
+        let status = NodeStatus {
+            boot: self.boot,
+            replicas,
+            stopping: self.stopping || self.retiring.is_some(),
+            code: self.loans.code(),
+        };
         for node in self.cluster.contacts() {
             self.outgoing.status(node, status.clone());
         }

@@ -136,8 +136,14 @@ impl World {
             evidence: None,
         };
         let cluster = Cluster::new(FOUNDER);
-        let surroundings =
-            Surroundings { events, host: host.handle(), cluster: cluster.clone(), post: None, snapshots: None };
+        let surroundings = Surroundings {
+            events,
+            host: host.handle(),
+            cluster: cluster.clone(),
+            post: None,
+            snapshots: None,
+            lender: None,
+        };
         let mut driver = Driver::open(log.clone(), &state, settings, surroundings, &registry).unwrap();
         let (ready, is_ready) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || driver.run(|| drop(ready)));

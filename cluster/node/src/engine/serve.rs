@@ -75,6 +75,9 @@ impl Engine {
             Ask::Control(proposal) => self.serve_control(proposal).await.map(Told::Answered),
             Ask::Rows(rows) => self.serve_rows(rows).await.map(Told::Rows),
             Ask::Save(save) => Ok(Told::Saved(self.serve_save(&save).await)),
+            Ask::Run(attempt) => self.serve_run(attempt).await,
+            Ask::News(news) => self.serve_news(news).await,
+            Ask::Deeds(deeds) => self.serve_deeds(deeds).await,
             // Answered before: those who join are no members yet.
             Ask::Join(_) => Err(Refusal::NotFound),
         };

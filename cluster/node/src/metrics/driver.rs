@@ -24,6 +24,8 @@ pub struct DriverMetrics {
     trimmed: Counter,
     timers_fired: Counter,
     timer_late: Histogram,
+    attempts_lent: Counter,
+    attempts_borrowed: Gauge,
     partitions: BTreeMap<PartitionId, PartitionGauges>,
 }
 
@@ -70,6 +72,8 @@ impl DriverMetrics {
             trimmed: counter!("abide_log_entries_trimmed_total"),
             timers_fired: counter!("abide_timers_fired_total"),
             timer_late: histogram!("abide_timer_late_seconds"),
+            attempts_lent: counter!("abide_attempts_lent_total"),
+            attempts_borrowed: gauge!("abide_attempts_borrowed"),
             partitions: (0..partitions)
                 .map(PartitionId)
                 .chain([PartitionId::META])
@@ -148,6 +152,17 @@ impl DriverMetrics {
     /// Dead letters of the partition.
     pub fn set_letters(&self, partition: PartitionId, letters: u64) {
         self.set(partition, |gauges| &gauges.letters, letters);
+    }
+
+    /// Another node is asked to run an attempt.
+    pub fn attempt_lent(&self) {
+        self.attempts_lent.increment(1);
+    }
+
+    /// So many attempts run here for others.
+    #[expect(clippy::cast_precision_loss, reason = "a count of tasks in memory")]
+    pub fn set_attempts_borrowed(&self, count: usize) {
+        self.attempts_borrowed.set(count as f64);
     }
 
     /// A partition that this node does not know is not counted.

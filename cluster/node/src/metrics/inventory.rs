@@ -127,6 +127,9 @@ const NODE: &[MetricDoc] = &[
     doc("abide_raft_messages_dropped_total", Counter, &["reason"], "messages", "Messages of other replicas that were not taken: unsound ones, and those that had no room (full)."),
     doc("abide_invocations_completed_total", Counter, &["service", "handler", "outcome"], "invocations", "Invocations that ended; the outcome is success or failure."),
 
+    doc("abide_attempts_lent_total", Counter, &[], "attempts", "Attempts of flows that this node, as leader, had another node run, because that one has their code."),
+    doc("abide_attempts_borrowed", Gauge, &[], "attempts", "Attempts that run here for other leaders."),
+
     doc("abide_snapshot_age_seconds", Gauge, PARTITION, "seconds", "Age of the newest snapshot of a partition that this node leads, or how long it leads it without there being one; 0 for what it does not lead. Alarm: more than three intervals."),
     doc("abide_snapshots_total", Counter, &[], "snapshots", "Snapshots made, each verified after its upload."),
     doc("abide_snapshot_failures_total", Counter, &[], "attempts", "Snapshots that were not made, and attempts to read the store that failed."),

@@ -146,8 +146,14 @@ impl Machine {
         let log = WorldLog { disk: self.log.clone(), shared: Arc::clone(&self.shared) };
         let state = Arc::new(self.state.clone());
         let cluster = Cluster::new(FOUNDER);
-        let surroundings =
-            Surroundings { events, host: host.handle(), cluster: cluster.clone(), post: None, snapshots: None };
+        let surroundings = Surroundings {
+            events,
+            host: host.handle(),
+            cluster: cluster.clone(),
+            post: None,
+            snapshots: None,
+            lender: None,
+        };
         let mut driver = Driver::open(log, &state, settings, surroundings, &registry)?;
         driver.watch(Arc::clone(&self.shared) as Arc<dyn Probe>);
         driver.lead()?;

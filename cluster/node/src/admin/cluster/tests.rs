@@ -134,7 +134,7 @@ fn three() -> Fake {
     for node in 1..=3_u32 {
         let leader = |partition: u32| u64::from(partition % 3) + 1;
         let replicas = partitions().map(|of| replica_status(of.0, u64::from(node), leader(of.0), 5)).collect();
-        cluster.told(NodeId(node), NodeStatus { boot: 9, replicas, stopping: false });
+        cluster.told(NodeId(node), NodeStatus { boot: 9, replicas, ..NodeStatus::default() });
     }
     Fake { cluster, orders: Arc::default(), wishes: Arc::default(), refusal: Arc::default() }
 }
