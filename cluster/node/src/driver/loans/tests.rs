@@ -65,8 +65,11 @@ fn start(unique: u128, version: Option<&str>, form: Form) -> StartAttempt {
     }
 }
 
+/// What was lent, and to whom.
+type Carried = Arc<Mutex<Vec<(NodeId, Loan)>>>;
+
 /// Loans of node 1, and what it lends.
-fn loans() -> (Loans, Arc<Mutex<Vec<(NodeId, Loan)>>>) {
+fn loans() -> (Loans, Carried) {
     let lent = Arc::new(Mutex::new(Vec::new()));
     let into = Arc::clone(&lent);
     let lender: Lender = Arc::new(move |node, loan| into.lock().unwrap().push((node, loan)));
