@@ -42,6 +42,8 @@ const COLUMNS: &[Column] = &[
     Column::new("DURABLE").optional(5).right(),
     Column::new("FIRST").optional(6).right(),
     Column::new("TERM").optional(3).right(),
+    Column::new("LOG").optional(8).right(),
+    Column::new("SAVED").optional(8).right(),
     Column::new("LEADS FOR").optional(7),
     Column::new("SNAPSHOT").optional(8),
 ];
@@ -79,6 +81,8 @@ fn row(partition: &Value, style: &Style) -> Vec<Field> {
         of_leader("durable").into(),
         of_leader("first").into(),
         field(partition, "term").into(),
+        field(&partition["size"], "log_entries").into(),
+        saved(partition).into(),
         leads_for(partition).into(),
         style.time_of(partition, "last_snapshot").into(),
     ]
@@ -91,6 +95,11 @@ fn leader_field(partition: &Value) -> Field {
 
 fn leads_for(partition: &Value) -> Option<String> {
     partition["leads_for_ms"].as_u64().map(|ms| crate::text::span(std::time::Duration::from_millis(ms)))
+}
+
+/// Bytes of the newest snapshot outside of the nodes.
+fn saved(partition: &Value) -> Option<String> {
+    partition["size"]["snapshot_bytes"].as_u64().map(crate::text::size)
 }
 
 /// Who follows without a vote, comes, or goes.
@@ -140,6 +149,8 @@ fn describe(partition: &Value, style: &Style) -> String {
         ("term", field(partition, "term")),
         ("wanted", Some(words(partition, "wanted").join(" "))),
         ("changing", Some(others(partition))),
+        ("log", field(&partition["size"], "log_entries").map(|entries| format!("{entries} entries"))),
+        ("saved", saved(partition)),
         ("last snapshot", style.time_of(partition, "last_snapshot")),
     ] {
         if let Some(value) = value.filter(|value| !value.is_empty()) {

@@ -30,6 +30,7 @@ fn partition() -> Value {
         "members": { "voters": ["n1", "n2"], "learners": ["n3.1"], "outgoing": ["n4", "n1"] },
         "wanted": ["n1", "n3.1", "n5"],
         "replicas": [replica("n1", true, 0), replica("n3.1", false, 2_000), replica("n6", false, 5)],
+        "size": { "log_entries": 90, "snapshot_bytes": 5_000 },
         "last_snapshot": null,
     })
 }
@@ -75,8 +76,8 @@ fn a_partition_has_a_line() {
     assert_eq!(
         lines,
         [
-            "PARTITION LEADER VOTERS OTHERS PINNED LAG COMMITTED APPLIED DURABLE FIRST TERM LEADS FOR",
-            "p0 n1 n1 n2 n3.1 follows, n4 goes, n5 comes n2 2000 (n3.1) 90 90 80 1 3 1m 1s",
+            "PARTITION LEADER VOTERS OTHERS PINNED LAG COMMITTED APPLIED DURABLE FIRST TERM LOG SAVED LEADS FOR",
+            "p0 n1 n1 n2 n3.1 follows, n4 goes, n5 comes n2 2000 (n3.1) 90 90 80 1 3 90 4.8 KiB 1m 1s",
             "meta none",
         ]
     );
@@ -92,7 +93,9 @@ fn a_partition_in_detail_has_its_replicas() {
            pinned to     n2\n  \
            term          3\n  \
            wanted        n1 n3.1 n5\n  \
-           changing      n3.1 follows, n4 goes, n5 comes\n\
+           changing      n3.1 follows, n4 goes, n5 comes\n  \
+           log           90 entries\n  \
+           saved         4.8 KiB\n\
          REPLICA  ROLE       ALIVE   LAG  APPLIED  COMMITTED  LAST  DURABLE  FIRST  TERM  NOW\n\
          n1       leader     yes       0       90         90    90       80      1     3\n\
          n3.1     learner    yes    2000        0         90    90       80      1     3  gets a snapshot\n\

@@ -7,7 +7,7 @@ use abide_model::table::PlacementRow;
 use serde_json::{Value, json};
 
 use super::picture::Picture;
-use crate::cluster::wire::ReplicaStatus;
+use crate::cluster::wire::{ReplicaStatus, SavedStatus};
 use crate::date::rfc3339;
 
 /// All nodes, those that are gone included.
@@ -70,15 +70,19 @@ pub(super) fn partition(picture: &Picture, partition: PartitionId) -> Value {
         },
         "wanted": row.map(|row| row.wanted().map(|replica| replica.to_string()).collect::<Vec<_>>()),
         "replicas": replicas(picture, partition),
-        "last_snapshot": last_snapshot(picture, partition).map(rfc3339),
+        "size": {
+            "log_entries": picture.leader_status(partition).map(|leader| (leader.last + 1).saturating_sub(leader.first)),
+            "snapshot_bytes": last_snapshot(picture, partition).map(|saved| saved.bytes),
+        },
+        "last_snapshot": last_snapshot(picture, partition).map(|saved| rfc3339(Millis(saved.created_at))),
     })
 }
 
-/// When the newest snapshot outside of the nodes was made that anybody tells of.
-fn last_snapshot(picture: &Picture, partition: PartitionId) -> Option<Millis> {
+/// The newest snapshot outside of the nodes that anybody tells of.
+fn last_snapshot(picture: &Picture, partition: PartitionId) -> Option<SavedStatus> {
     let told = picture.told.values().flat_map(|told| &told.status.replicas);
     let told = told.filter(|replica| replica.partition == partition.0).filter_map(|replica| replica.saved);
-    told.map(|saved| Millis(saved.created_at)).max()
+    told.max_by_key(|saved| saved.created_at)
 }
 
 /// The latest term that anybody tells.
