@@ -56,7 +56,7 @@ pub(crate) use loans::{Lender, Loan, LoanEvent, News};
 use mail::Outgoing;
 pub(crate) use mail::decode_frame;
 pub(crate) use replicas::FOUNDER;
-use rounds::Rounds;
+use rounds::{ReadNames, Rounds};
 use schedules::DueSchedules;
 use snapshots::Exports;
 pub(crate) use snapshots::{Exported, Sender as SnapshotSender, Sending};
@@ -152,7 +152,7 @@ pub(crate) struct Driver<L, S> {
     metrics: DriverMetrics,
     completions: Completions,
     commands_since_sync: usize,
-    last_read: u64,
+    reads: ReadNames,
     /// The tables of the meta group have changed.
     meta_changed: bool,
     /// The level of features that is in force.
@@ -211,7 +211,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         let Surroundings { events, host, cluster, post, snapshots, lender } = surroundings;
         let Events { events, mail } = events;
         let shards = host.shards();
-        let now = Instant::now();
+        let (now, boot) = (Instant::now(), clock::now().0);
         let mut driver = Self {
             slots: BTreeMap::new(),
             log,
@@ -235,14 +235,14 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             metrics: DriverMetrics::new(settings.partitions),
             completions: Completions::new(registry),
             commands_since_sync: 0,
-            last_read: 0,
+            reads: ReadNames::new(settings.node, boot),
             meta_changed: true,
             features: 0,
             next_tick: now,
             next_stats: now,
             next_status: now,
             next_watch: now,
-            boot: clock::now().0,
+            boot,
             stopping: false,
             retiring: None,
             #[cfg(feature = "testing")]

@@ -45,7 +45,8 @@ pub enum Input {
         replica: u64,
     },
     /// Names a read that has to be linearizable; answered by [`Output::ReadReady`] when the tables are new enough for
-    /// it, never if leadership changes meanwhile. On a follower the leader is asked. Any number not used before.
+    /// it, never if leadership changes meanwhile. On a follower the leader is asked. Any number not used before,
+    /// here or at another replica of the group: the leader tells reads apart by it.
     Read {
         /// Its name.
         context: u64,

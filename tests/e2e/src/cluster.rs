@@ -38,6 +38,7 @@ pub struct Plan {
     network: Option<Network>,
     slow_disks: bool,
     bucket: Option<TestS3>,
+    certificates: Option<PathBuf>,
 }
 
 /// A running cluster. Dropping it kills its processes. When a test fails its folder is kept.
@@ -51,6 +52,7 @@ pub struct Cluster {
     disk: Option<SlowDisk>,
     /// Where it keeps its snapshots, when it does.
     pub bucket: Option<TestS3>,
+    certificates: Option<PathBuf>,
     /// First three numbers of its addresses.
     prefix: String,
     folder: Option<TempDir>,
@@ -145,7 +147,14 @@ impl Plan {
     /// A cluster of the program `exe`.
     #[must_use]
     pub fn new(exe: &str) -> Self {
-        Self { exe: exe.to_owned(), environment: Vec::new(), network: None, slow_disks: false, bucket: None }
+        Self {
+            exe: exe.to_owned(),
+            environment: Vec::new(),
+            network: None,
+            slow_disks: false,
+            bucket: None,
+            certificates: None,
+        }
     }
 
     /// Sets an environment variable of all nodes.
@@ -185,6 +194,13 @@ impl Plan {
         self
     }
 
+    /// The folder in which each node finds its certificates, in one named as the node. How they are used is a setting.
+    #[must_use]
+    pub fn certificates(mut self, folder: PathBuf) -> Self {
+        self.certificates = Some(folder);
+        self
+    }
+
     /// Starts it, node after node, and waits until it is complete.
     ///
     /// # Panics
@@ -193,9 +209,11 @@ impl Plan {
         let folder = tempfile::tempdir().unwrap();
         let disk = self.slow_disks.then(|| SlowDisk::build(folder.path())).flatten();
         let prefix = if self.network.is_some() { "10.77.0".to_owned() } else { free_prefix() };
-        let Self { exe, environment, network, bucket, .. } = self;
+        let Self { exe, environment, network, bucket, certificates, .. } = self;
         let folder = Some(folder);
-        let mut cluster = Cluster { exe, environment, nodes: Vec::new(), network, disk, bucket, prefix, folder };
+        let nodes_yet = Vec::new();
+        let mut cluster =
+            Cluster { exe, environment, nodes: nodes_yet, network, disk, bucket, certificates, prefix, folder };
         for _ in 0..nodes {
             cluster.grow();
         }
@@ -245,6 +263,9 @@ impl Cluster {
             program.set_env("ABIDE_PEER__ALLOW_PLAIN_REMOTE", "true");
             program.set_env("ABIDE_ADMIN__ALLOW_REMOTE", "true");
         }
+        if let Some(folder) = &self.certificates {
+            program.set_env("ABIDE_PEER__CERTS", folder.join(format!("n{}", place + 1)).display().to_string());
+        }
         if let Some(disk) = &self.disk {
             for (name, value) in disk.environment(&folder.join("slow-disk")) {
                 program.set_env(name, value);
@@ -289,6 +310,11 @@ impl Cluster {
     #[must_use]
     pub fn doors(&self) -> Vec<Http> {
         self.nodes.iter().map(|node| node.ingress.clone()).collect()
+    }
+
+    /// Sets an environment variable of the processes that are started at a place from now on.
+    pub fn set_env(&mut self, place: usize, name: &str, value: impl Into<String>) {
+        self.nodes[place].program.set_env(name, value);
     }
 
     /// Processes at this place are another build of the program from now on.
@@ -559,6 +585,18 @@ impl Cluster {
 }
 
 impl Node {
+    /// Its folder of data.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.program.data()
+    }
+
+    /// Where other nodes reach it.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// What its process, or its last one, has said so far.
     #[must_use]
     pub fn log(&self) -> String {

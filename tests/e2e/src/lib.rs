@@ -27,7 +27,7 @@ use std::io::Write as _;
 
 pub use cli::{Cli, Told};
 pub use cluster::Cluster;
-pub use http::{Answer, Http, Sent};
+pub use http::{Answer, Http, Lost, Sent};
 pub use program::{Ended, Process, Program};
 
 /// Prints a line also when the test passes: measurements, and that something was skipped.

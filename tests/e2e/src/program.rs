@@ -178,6 +178,15 @@ impl Program {
         Process { child, stderr, ingress: Http::new(ingress), admin: Http::new(admin), peer, started }
     }
 
+    /// Starts a process of which nobody knows whether it will ever serve; its doors are not known.
+    #[must_use]
+    pub fn begin(&self) -> Process {
+        let started = Instant::now();
+        let (child, stderr) = self.spawn();
+        let nowhere = || Http::new(String::new());
+        Process { child, stderr, ingress: nowhere(), admin: nowhere(), peer: String::new(), started }
+    }
+
     /// Starts a process that is expected to end by itself.
     ///
     /// # Panics
@@ -218,6 +227,12 @@ impl Process {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it has said so far.
+    #[must_use]
+    pub fn said(&self) -> String {
+        read(&self.stderr)
     }
 
     /// `kill -9`. Returns when it is gone.

@@ -152,21 +152,12 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         })
     }
 
-    /// Whether the replica of this node is known to be new enough without asking. What its leader said of itself tells how
-    /// far everything acknowledged then reaches.
+    /// Whether the replica of this node is known to be new enough without asking.
     fn is_fresh(&self, partition: PartitionId, freshness: Freshness) -> bool {
         match freshness {
             Freshness::Stale => true,
             Freshness::Linear => false,
-            Freshness::Bounded(bound) => {
-                let applied = self.slots.get(&partition).map_or(0, |slot| slot.partition.applied_index());
-                let told = self.cluster.statuses();
-                let leads = |told: &crate::cluster::Told| {
-                    let mut replicas = told.status.replicas.iter();
-                    replicas.any(|of| of.partition == partition.0 && of.leads && of.committed <= applied)
-                };
-                told.values().any(|told| told.at.elapsed() <= bound && leads(told))
-            }
+            Freshness::Bounded(bound) => self.slots.get(&partition).is_some_and(|slot| slot.rounds.is_within(bound)),
         }
     }
 
