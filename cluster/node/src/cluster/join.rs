@@ -39,6 +39,7 @@ pub(crate) async fn join(peers: &Peers, addresses: &[String], join: &Join) -> Re
     let request = codec::encode(&Request { ask: Some(Ask::Join(join.clone())) });
     let until = tokio::time::Instant::now() + JOIN_TIME;
     let mut last = String::from("it was told of none");
+    let mut said = String::new();
     loop {
         for address in addresses {
             let asked = peers.ask_addr(address, request.clone(), JOIN_PATIENCE).await;
@@ -54,6 +55,11 @@ pub(crate) async fn join(peers: &Peers, addresses: &[String], join: &Join) -> Re
         }
         if tokio::time::Instant::now() > until {
             return Err(JoinError::Nobody(last));
+        }
+        // Whoever waits for this node learns why it does not come, once for each reason.
+        if said != last {
+            tracing::warn!(reason = last, "no node of `cluster.join` takes this node in yet; they are asked again");
+            said.clone_from(&last);
         }
         tokio::time::sleep(PAUSE).await;
     }
