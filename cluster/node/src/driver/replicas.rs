@@ -5,7 +5,7 @@ use abide_host::{HostEvent, Refusal};
 use abide_model::id::{NodeId, PartitionId, ReplicaId};
 use abide_partition::{Input, Partition, PartitionSettings};
 use abide_storage::{
-    GENERATIONS, LogBatch, LogPosition, LogReset, LogStore, LogWrite, Overlay, Owner, StateStore, drop_rows,
+    GENERATIONS, HardState, LogBatch, LogPosition, LogReset, LogStore, LogWrite, Overlay, Owner, StateStore, drop_rows,
 };
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -108,7 +108,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         Ok(true)
     }
 
-    /// The group has let this node's replica go. What it promised stays recorded: the number never comes back (rule P9).
+    /// The group has let this node's replica go. That it was here stays recorded: the number never comes back (rule P9).
     pub(super) fn remove_replica(&mut self, id: PartitionId) -> Result<(), Fatal> {
         let Some(slot) = self.slots.remove(&id) else { return Ok(()) };
         self.cluster.set_hosted(id, false);
@@ -119,6 +119,8 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         let reset = LogReset { start: LogPosition::default(), generation: (before + 2) % GENERATIONS };
         let write = LogWrite {
             partition: id.0,
+            // What it promised dies with its number. Another replica here begins with nothing committed, as its log does.
+            hard_state: Some(HardState::default()),
             reset: Some(reset),
             owner: Some(Owner { replica, removed: true }),
             ..LogWrite::default()

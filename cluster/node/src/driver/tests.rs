@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 use abide::prelude::*;
 use abide_host::{Host, HostSettings};
 use abide_model::command::{OutcomeKind, Priority};
-use abide_model::id::ObjectId;
+use abide_model::id::{ObjectId, ReplicaId};
 use abide_model::protocol::{Header, SignalId, SignalResult, Value};
 use abide_storage::{CommitOutcome, MemLog, MemState};
 
@@ -105,6 +105,20 @@ impl Signup {
     }
 }
 
+fn settings(partitions: u32, overlay_bytes: usize) -> DriverSettings {
+    DriverSettings {
+        partitions,
+        node: FOUNDER,
+        meta: false,
+        overlay_bytes,
+        checkpoint_interval: Duration::from_millis(50),
+        attempts: 100,
+        retention: Retention { completed_ms: 60_000, journal_ms: 0, workflow_ms: 60_000 },
+        checkpoints: CheckpointWriter::Thread,
+        evidence: None,
+    }
+}
+
 /// A node without doors.
 pub(crate) struct World {
     log: MemLog,
@@ -124,17 +138,7 @@ impl World {
         let host =
             Host::start(registry.clone(), handle.clone(), HostSettings { partitions, ..HostSettings::default() })
                 .unwrap();
-        let settings = DriverSettings {
-            partitions,
-            node: FOUNDER,
-            meta: false,
-            overlay_bytes,
-            checkpoint_interval: Duration::from_millis(50),
-            attempts: 100,
-            retention: Retention { completed_ms: 60_000, journal_ms: 0, workflow_ms: 60_000 },
-            checkpoints: CheckpointWriter::Thread,
-            evidence: None,
-        };
+        let settings = settings(partitions, overlay_bytes);
         let cluster = Cluster::new(FOUNDER);
         let surroundings = Surroundings {
             events,
@@ -200,6 +204,28 @@ impl World {
     fn value(&self, key: &str) -> i64 {
         self.call(key, "get", "").unwrap().unwrap().parse().unwrap()
     }
+}
+
+/// Of an earlier replica nothing is left but that its number is used up.
+#[test]
+fn another_replica_begins_where_one_was_removed() {
+    let registry = Registry::builder().bind::<Counter>().build();
+    let (handle, events) = DriverHandle::new(1024);
+    let host = Host::start(registry.clone(), handle, HostSettings::default()).unwrap();
+    let cluster = Cluster::new(FOUNDER);
+    let surroundings = Surroundings { events, host: host.handle(), cluster, post: None, snapshots: None };
+    let settings = DriverSettings { meta: true, ..settings(1, 1 << 20) };
+    let state = Arc::new(MemState::new());
+    let mut driver = Driver::open(MemLog::new(), &state, settings, surroundings, &registry).unwrap();
+    driver.lead().unwrap();
+    let (id, first) = (PartitionId(0), ReplicaId::first(FOUNDER));
+    assert!(driver.slots[&id].partition.stats().committed > 0);
+    driver.remove_replica(id).unwrap();
+    assert!(!driver.host_replica(id, first).unwrap());
+    assert!(driver.host_replica(id, ReplicaId { incarnation: first.incarnation + 1, ..first }).unwrap());
+    let begun = driver.slots[&id].partition.stats();
+    assert_eq!((begun.term, begun.committed, begun.applied), (0, 0, 0));
+    host.stop();
 }
 
 #[test]
