@@ -7,6 +7,7 @@
 
 pub mod cli;
 pub mod cluster;
+pub mod damage;
 pub mod disk;
 pub mod files;
 pub mod history;
