@@ -213,7 +213,7 @@ fn another_replica_begins_where_one_was_removed() {
     let (handle, events) = DriverHandle::new(1024);
     let host = Host::start(registry.clone(), handle, HostSettings::default()).unwrap();
     let cluster = Cluster::new(FOUNDER);
-    let surroundings = Surroundings { events, host: host.handle(), cluster, post: None, snapshots: None };
+    let surroundings = Surroundings { events, host: host.handle(), cluster, post: None, snapshots: None, lender: None };
     let settings = DriverSettings { meta: true, ..settings(1, 1 << 20) };
     let state = Arc::new(MemState::new());
     let mut driver = Driver::open(MemLog::new(), &state, settings, surroundings, &registry).unwrap();
