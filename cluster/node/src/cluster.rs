@@ -117,6 +117,20 @@ pub(crate) struct Saved {
 pub(crate) struct Told {
     pub(crate) at: Instant,
     pub(crate) status: Arc<NodeStatus>,
+    /// Whether its connection still is there: otherwise it is away, however short a time ago it said this.
+    pub(crate) connected: bool,
+}
+
+impl Told {
+    /// For how long nothing was heard of the node.
+    pub(crate) fn silent(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.at)
+    }
+
+    /// Whether the node is there to be counted on.
+    pub(crate) fn is_alive(&self, now: Instant) -> bool {
+        self.connected && self.silent(now) < SILENCE_MAX
+    }
 }
 
 impl Cluster {
@@ -288,7 +302,7 @@ impl Cluster {
                 }
             }
         }
-        let told = Told { at: Instant::now(), status: Arc::new(status) };
+        let told = Told { at: Instant::now(), status: Arc::new(status), connected: true };
         self.all_told().insert(node, told);
     }
 
@@ -297,9 +311,11 @@ impl Cluster {
         self.all_told().clone()
     }
 
-    /// A node that is not connected: what it said is as old as can be.
+    /// A node is not connected any more, so nothing may count on it. What it said, and when, is still known.
     pub(crate) fn silent(&self, node: NodeId) {
-        self.all_told().remove(&node);
+        if let Some(told) = self.all_told().get_mut(&node) {
+            told.connected = false;
+        }
     }
 
     fn all_told(&self) -> MutexGuard<'_, BTreeMap<NodeId, Told>> {
@@ -415,6 +431,25 @@ mod tests {
         assert!((50..60).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
         until_known(&cluster, 3).await;
         assert!(begun.elapsed() > KNOWN_PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_connected_is_away_since_it_was_last_heard() {
+        let (cluster, n2) = (Cluster::new(NodeId(1)), NodeId(2));
+        cluster.silent(n2);
+        assert!(!cluster.statuses().contains_key(&n2), "nothing was ever heard of it");
+        cluster.told(n2, NodeStatus { boot: 7, ..NodeStatus::default() });
+        tokio::time::advance(Duration::from_millis(300)).await;
+        assert!(cluster.statuses()[&n2].is_alive(Instant::now()));
+        cluster.silent(n2);
+        tokio::time::advance(Duration::from_millis(200)).await;
+        let told = cluster.statuses()[&n2].clone();
+        assert!(!told.is_alive(Instant::now()), "at once");
+        assert_eq!((told.silent(Instant::now()), told.status.boot), (Duration::from_millis(500), 7));
+        cluster.told(n2, NodeStatus { boot: 8, ..NodeStatus::default() });
+        assert!(cluster.statuses()[&n2].is_alive(Instant::now()));
+        tokio::time::advance(SILENCE_MAX).await;
+        assert!(!cluster.statuses()[&n2].is_alive(Instant::now()), "a connection that says nothing is none");
     }
 
     #[test]

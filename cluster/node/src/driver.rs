@@ -2,7 +2,8 @@
 //!
 //! A turn of its loop takes what arrived, lets every partition make entries of it, writes all of them with one fsync,
 //! applies what is committed, and hands out effects and answers. What arrives during the fsync is the next turn's
-//! batch: under load batches grow by themselves, and an idle node waits for nothing.
+//! batch: under load batches grow by themselves, and an idle node waits for nothing. A thread of its own does the fsync,
+//! only so that one that hangs does not make the node deaf ([`log`], [`disk`]).
 //!
 //! Nothing leaves before the fsync of what it depends on. When the log or the tables fail, the outcome of everything
 //! under way is unknown, and the loop ends with [`Fatal`]: the process has to stop.
@@ -10,6 +11,8 @@
 mod answer;
 mod attempts;
 mod checkpoint;
+mod disk;
+mod disk_health;
 mod dispatch;
 mod event;
 mod evidence;
@@ -17,6 +20,7 @@ mod evidence;
 pub(crate) mod inspect;
 mod load;
 mod loans;
+mod log;
 mod mail;
 mod replicas;
 mod rounds;
@@ -37,7 +41,7 @@ use abide_model::id::{InvocationId, NodeId, PartitionId};
 use abide_partition::{Input, Output, Partition, PartitionError};
 use abide_sdk::Registry;
 use abide_storage::{LogBatch, LogStore, LogWrite, StateStore, StorageError};
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{Receiver, TryRecvError};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -48,11 +52,12 @@ use crate::metrics::{Completions, DriverMetrics};
 use crate::schedule::Runner;
 use answer::Answers;
 use attempts::Attempts;
-pub(crate) use checkpoint::CheckpointWriter;
 use checkpoint::Checkpoints;
+use disk::Disk;
 pub(crate) use event::{DriverHandle, Event, Events, Overtaken, PeerInput, Query};
 use loans::Loans;
 pub(crate) use loans::{Lender, Loan, LoanEvent, News};
+use log::Log;
 use mail::Outgoing;
 pub(crate) use mail::decode_frame;
 pub(crate) use replicas::FOUNDER;
@@ -83,6 +88,19 @@ pub enum Fatal {
     /// The checkpoint thread ended.
     #[error("the checkpoint thread is gone")]
     CheckpointThread,
+    /// The log's thread ended, and the log with it.
+    #[error("the log's thread is gone")]
+    LogThread,
+}
+
+/// Who writes to the disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writers {
+    /// Threads of their own, one for the log and one for checkpoints: a disk that hangs does not make the node deaf.
+    Threads,
+    /// The driver itself, at once: everything happens in one order.
+    #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "only the test world has one thread for all"))]
+    InPlace,
 }
 
 /// Bounds of the driver.
@@ -102,8 +120,8 @@ pub(crate) struct DriverSettings {
     pub(crate) attempts: usize,
     /// How long what is completed is kept, where services and handlers do not say.
     pub(crate) retention: Retention,
-    /// Who writes checkpoints.
-    pub(crate) checkpoints: CheckpointWriter,
+    /// Who writes to the disks.
+    pub(crate) writers: Writers,
     /// Where to save what a replica has that is found to be wrong.
     pub(crate) evidence: Option<PathBuf>,
 }
@@ -128,7 +146,12 @@ pub(crate) struct Surroundings {
 pub(crate) struct Driver<L, S> {
     /// The replicas of this node.
     slots: BTreeMap<PartitionId, Slot<S>>,
-    log: L,
+    log: Log<L>,
+    /// What is to be written next: at most one write of each partition.
+    unwritten: LogBatch,
+    /// Reads of the log that wait for it to come back.
+    fetches: Vec<Fetch>,
+    disk: Disk,
     state: Arc<S>,
     settings: DriverSettings,
     events: Receiver<Event>,
@@ -190,6 +213,18 @@ struct Slot<S> {
     leads_since: Option<Instant>,
     /// It was found to be wrong, and answers nobody any more.
     condemned: bool,
+    /// The term of another leader, of which it may not hear before its write is durable.
+    deposed: Option<u64>,
+    /// When it last handed its leadership over because of the disk.
+    urged: Option<Instant>,
+}
+
+/// Entries that a replica wants from its log.
+struct Fetch {
+    partition: PartitionId,
+    low: u64,
+    high: u64,
+    max_bytes: u64,
 }
 
 /// An acknowledgement that waits for company.
@@ -214,7 +249,10 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         let (now, boot) = (Instant::now(), clock::now().0);
         let mut driver = Self {
             slots: BTreeMap::new(),
-            log,
+            log: Log::start(log, settings.writers),
+            unwritten: LogBatch::default(),
+            fetches: Vec::new(),
+            disk: Disk::new(now),
             state: Arc::clone(state),
             events,
             mail,
@@ -229,7 +267,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             loans: Loans::new(registry, lender),
             starts: VecDeque::new(),
             schedules: DueSchedules::new(Runner::new(registry.clone(), settings.retention)),
-            checkpoints: Checkpoints::start(Arc::clone(state), settings.checkpoints),
+            checkpoints: Checkpoints::start(Arc::clone(state), settings.writers),
             activations: 0,
             deferred: VecDeque::new(),
             metrics: DriverMetrics::new(settings.partitions),
@@ -276,8 +314,9 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             }
         }
         // The tables are complete only when all that the log holds is committed again: nobody may read before.
-        while self.slots.values().any(|slot| slot.dirty) {
+        while self.slots.values().any(|slot| slot.dirty) || self.log.is_writing() {
             self.pump()?;
+            self.finish_write(log::PATIENCE)?;
         }
         self.publish_meta()?;
         self.start_attempts()?;
@@ -326,7 +365,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             self.peer(input)?;
         }
         for _ in 0..EVENTS_PER_TURN_MAX {
-            if self.is_choked() {
+            if self.is_closed() {
                 break;
             }
             let Ok(event) = events.try_recv() else { break };
@@ -336,12 +375,16 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             self.next_tick = Instant::now() + TICK;
             let alone = self.cluster.is_alone();
             for id in self.hosted() {
-                self.handle(id, Input::Tick)?;
+                // While a replica may not act, time stands still for it: it would have to make up for it all at once.
+                if !self.slots[&id].partition.is_writing() {
+                    self.handle(id, Input::Tick)?;
+                }
                 // Other nodes pass requests on before they have replicas.
                 if let Some(slot) = self.slots.get_mut(&id).filter(|_| !alone) {
                     slot.partition.remember();
                 }
             }
+            self.guard_disk()?;
             self.retire()?;
             self.look_after_loans()?;
         }
@@ -354,20 +397,14 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         Ok(())
     }
 
-    /// Sleeps until something arrives or is due. While checkpoints cannot keep up, requests do not count.
+    /// Sleeps until something arrives or is due. While there is no room for requests they do not count.
     fn wait(&mut self) -> Result<(), Fatal> {
         let wait = self.time_to_tick().min(self.time_to_work().unwrap_or(Duration::MAX));
         if wait.is_zero() {
             return Ok(());
         }
-        let (events, mail, done) = (self.events.clone(), self.mail.clone(), self.checkpoints.done());
-        if self.is_choked() {
-            return match done.recv_timeout(wait) {
-                Ok(done) => self.checkpointed(done),
-                Err(RecvTimeoutError::Timeout) => Ok(()),
-                Err(RecvTimeoutError::Disconnected) => Err(Fatal::CheckpointThread),
-            };
-        }
+        let events = if self.is_closed() { crossbeam_channel::never() } else { self.events.clone() };
+        let (mail, checkpointed, written) = (self.mail.clone(), self.checkpoints.done(), self.log.done());
         crossbeam_channel::select! {
             recv(events) -> event => match event {
                 Ok(event) => self.take(event),
@@ -381,9 +418,13 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
                 // The handle holds the sender as long as there is one.
                 Err(_) => Ok(()),
             },
-            recv(done) -> done => match done {
+            recv(checkpointed) -> done => match done {
                 Ok(done) => self.checkpointed(done),
                 Err(_) => Err(Fatal::CheckpointThread),
+            },
+            recv(written) -> done => match done {
+                Ok(done) => self.log.take(done),
+                Err(_) => Err(Fatal::LogThread),
             },
             default(wait) => Ok(()),
         }
@@ -429,6 +470,11 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         bytes > 2 * self.settings.overlay_bytes
     }
 
+    /// There is no room for requests.
+    fn is_closed(&self) -> bool {
+        self.is_choked() || self.is_stuck()
+    }
+
     /// Puts a command into the log of a partition that this node leads; drops it otherwise.
     pub(crate) fn propose(&mut self, partition: PartitionId, command: Command) -> Result<(), Fatal> {
         let Some(slot) = self.slots.get_mut(&partition).filter(|slot| slot.partition.leading().is_some()) else {
@@ -450,7 +496,8 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
 
     /// Whether this node leads a partition, with complete tables.
     pub(crate) fn leads(&self, partition: PartitionId) -> bool {
-        self.slots.get(&partition).is_some_and(|slot| slot.partition.leading().is_some() && !slot.condemned)
+        let slot = self.slots.get(&partition);
+        slot.is_some_and(|slot| slot.partition.leading().is_some() && !slot.condemned && slot.deposed.is_none())
     }
 
     fn handle(&mut self, id: PartitionId, input: Input) -> Result<(), Fatal> {
@@ -460,30 +507,46 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     }
 
     /// One round: what the partitions want written goes to the log at once, then they go on. Rounds that follow from it
-    /// (a message to another partition) belong to the next turn, and share its fsync with what arrived meanwhile.
+    /// (a message to another partition) belong to the next turn, and share its fsync with what arrived meanwhile. So does
+    /// all that comes up while a batch is under way for long.
     fn pump(&mut self) -> Result<(), Fatal> {
-        let mut batch = LogBatch::default();
-        let mut writers = Vec::new();
+        self.finish_write(Duration::ZERO)?;
         for id in self.hosted() {
             if self.slots.get_mut(&id).is_some_and(|slot| std::mem::take(&mut slot.dirty))
                 && let Some((write, sync)) = self.drain(id)?
             {
-                batch.writes.push(write);
-                batch.sync |= sync;
-                writers.push(id);
+                self.unwritten.writes.push(write);
+                self.unwritten.sync |= sync;
             }
         }
         // Followers write at the same time as this node.
         self.outgoing.flush();
-        if writers.is_empty() {
+        // A replica that went may have waited for the log meanwhile.
+        self.finish_write(Duration::ZERO)?;
+        if self.log.is_writing() || self.unwritten.writes.is_empty() {
             return Ok(());
         }
-        let started = Instant::now();
-        self.log.commit(&batch)?;
         let commands = std::mem::take(&mut self.commands_since_sync);
-        self.metrics.synced(commands, started.elapsed());
-        for id in writers {
+        self.log.begin(std::mem::take(&mut self.unwritten), commands)?;
+        self.finish_write(log::PATIENCE)
+    }
+
+    /// Waits so long for the batch that is under way; once it is in the log, its partitions go on.
+    fn finish_write(&mut self, patience: Duration) -> Result<(), Fatal> {
+        let Some(written) = self.log.wait(patience)? else { return Ok(()) };
+        self.metrics.synced(written.commands, written.took);
+        for fetch in std::mem::take(&mut self.fetches) {
+            self.fetch(fetch)?;
+        }
+        for id in written.partitions {
             self.handle(id, Input::Persisted)?;
+        }
+        if written.sync {
+            self.disk.synced(written.took);
+            if written.took >= disk_health::LONG {
+                // Before more is proposed.
+                self.guard_disk()?;
+            }
         }
         for id in self.hosted() {
             if self.slots.get(&id).is_some_and(|slot| slot.dirty) {
@@ -493,6 +556,16 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         }
         self.outgoing.flush();
         Ok(())
+    }
+
+    /// Reads the log for a replica.
+    fn fetch(&mut self, fetch: Fetch) -> Result<(), Fatal> {
+        let Fetch { partition, low, high, max_bytes } = fetch;
+        let entries = self.log.store()?.entries(partition.0, low, high, max_bytes).or_else(|error| match error {
+            StorageError::NotInLog { .. } => Ok(Vec::new()),
+            error => Err(error),
+        })?;
+        self.handle(partition, Input::Fetched { low, entries })
     }
 
     /// Carries out outputs of a partition until it wants something written.
@@ -557,11 +630,12 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             }
             Output::Removed => self.remove_replica(id),
             Output::Fetch { low, high, max_bytes } => {
-                let entries = self.log.entries(id.0, low, high, max_bytes).or_else(|error| match error {
-                    StorageError::NotInLog { .. } => Ok(Vec::new()),
-                    error => Err(error),
-                })?;
-                self.handle(id, Input::Fetched { low, entries })
+                let fetch = Fetch { partition: id, low, high, max_bytes };
+                if self.log.is_writing() {
+                    self.fetches.push(fetch);
+                    return Ok(());
+                }
+                self.fetch(fetch)
             }
             Output::SnapshotWanted => {
                 self.want_export(id);
@@ -644,6 +718,9 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
 
     /// Writes the tables out, so that the next start has nothing to replay.
     fn close(&mut self) -> Result<(), Fatal> {
+        // What is not under way was not promised to anyone.
+        self.log.store()?;
+        self.finish_write(Duration::ZERO)?;
         self.flush_host();
         self.checkpoints.finish(&mut self.slots)?;
         Ok(())

@@ -29,7 +29,7 @@ use crate::cluster::transport::{Office, Transport};
 use crate::cluster::wire::{Join, Joined};
 use crate::cluster::{self, Cluster, controller, loan, transfer};
 use crate::config::{Config, ConfigError, Tls};
-use crate::driver::{CheckpointWriter, Driver, DriverHandle, DriverSettings, FOUNDER, Fatal, Surroundings};
+use crate::driver::{Driver, DriverHandle, DriverSettings, FOUNDER, Fatal, Surroundings, Writers};
 use crate::engine::{Engine, EngineError, Others, Retention};
 use crate::health::{Health, Phase};
 use crate::listener::{BindError, Listener, Reserved};
@@ -194,7 +194,7 @@ impl Node {
             checkpoint_interval: config.storage.checkpoint_interval,
             attempts: config.limits.flows as usize,
             retention: (&config.retention).into(),
-            checkpoints: CheckpointWriter::Thread,
+            writers: Writers::Threads,
             evidence: Some(data.path().join(EVIDENCE)),
         };
         let surroundings = Surroundings {

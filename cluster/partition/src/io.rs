@@ -87,11 +87,16 @@ pub enum Input {
     },
     /// The level of features that is in force in the cluster; 0 until it is known. It says how entries are written.
     Features(u32),
-    /// Hand leadership over; gives up by itself after an election timeout.
+    /// Hand leadership over; gives up by itself after an election timeout. While a write is under way the other replica is
+    /// told to stand for election at once, however far it is: the disk may not answer for long.
     Transfer {
         /// To whom.
         replica: u64,
     },
+    /// Whether this replica lets all others stand first when the leader is gone, because it would lead badly.
+    Yield(bool),
+    /// Write something to the log although there is nothing to write: how long its disk takes is asked.
+    Probe,
 }
 
 /// Something to do, in order.

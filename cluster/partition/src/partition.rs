@@ -22,7 +22,7 @@ use crate::guard::{self, Dropped, Receiver};
 use crate::raft_log::{self, RaftLog};
 use crate::recent::{Recent, RecentResults};
 use crate::shipping::Shipping;
-use crate::wire::{self, Message};
+use crate::wire::{self, Kind, Message};
 use crate::{Input, Output, PartitionError, PartitionSettings, Progress, Stats, recover};
 use reads::Reads;
 
@@ -54,6 +54,10 @@ pub struct Partition<S> {
     trim_through: Option<u64>,
     /// Members changed: that this is committed has to be durable.
     members_unsaved: bool,
+    /// How long the disk takes is asked.
+    probed: bool,
+    /// All others stand for election before this replica does.
+    yields: bool,
     shipping: Shipping,
     /// How entries are written.
     entry_version: u8,
@@ -129,6 +133,8 @@ impl<S: StateStore> Partition<S> {
             in_flight: None,
             trim_through: None,
             members_unsaved: false,
+            probed: false,
+            yields: false,
             shipping: Shipping::default(),
             entry_version: codec::VERSION,
             reads: Reads::default(),
@@ -164,6 +170,9 @@ impl<S: StateStore> Partition<S> {
             Input::Features(level) => self.entry_version = codec::entry_version(level),
             Input::Offer(point) => self.raft.mut_store().offer(Some(point)),
             Input::Withdraw => self.raft.mut_store().offer(None),
+            Input::Yield(yields) => self.yields = yields,
+            Input::Probe => self.probed = true,
+            Input::Transfer { replica } if self.in_flight.is_some() => self.urge(replica),
             Input::Receive(message) => self.receive(message),
             other => self.waiting.push_back(other),
         }
@@ -258,6 +267,12 @@ impl<S: StateStore> Partition<S> {
     #[must_use]
     pub fn is_voter(&self) -> bool {
         self.applied.voters.contains(&self.settings.replica)
+    }
+
+    /// Whether a write is under way: until it is durable, everything waits that could change what was written.
+    #[must_use]
+    pub fn is_writing(&self) -> bool {
+        self.in_flight.is_some()
     }
 
     /// Whether this replica is the only one that decides: what it has is what is there.
@@ -391,6 +406,8 @@ impl<S: StateStore> Partition<S> {
                 | Input::Trim { .. }
                 | Input::Offer(_)
                 | Input::Features(_)
+                | Input::Yield(_)
+                | Input::Probe
                 | Input::Withdraw => unreachable!("these do not wait"),
             }
         }
@@ -523,6 +540,21 @@ impl<S: StateStore> Partition<S> {
         }
     }
 
+    /// Tells another voter to stand for election at once. The library may not hear of it before the write under way is
+    /// durable, and need not: a voter may stand at any time, and this replica follows when it hears of the new term. Nothing
+    /// is said of what is not synced.
+    fn urge(&mut self, replica: u64) {
+        let own = self.settings.replica;
+        if let Some(leadership) = self.leadership.as_ref().filter(|leadership| leadership.started)
+            && replica != own
+            && self.applied.voters.contains(&replica)
+        {
+            let kind = Kind::TimeoutNow as i32;
+            let message = Message { kind, to: replica, from: own, term: leadership.term, ..Message::default() };
+            self.outputs.push_back(Output::Send(Box::new(message)));
+        }
+    }
+
     /// The leader's node is not connected any more. Followers forget the leader, so that they may vote for another one at
     /// once, and stand in the order of their numbers, so that they do not split the votes.
     fn leader_gone(&mut self, replica: u64) -> Result<(), PartitionError> {
@@ -533,7 +565,9 @@ impl<S: StateStore> Partition<S> {
         let term = raft.term;
         raft.become_follower(term, raft::INVALID_ID);
         let own = self.settings.replica;
-        let before = self.applied.voters.iter().filter(|voter| **voter < own && **voter != replica).count();
+        let voters = &self.applied.voters;
+        let before = voters.iter().filter(|voter| **voter < own && **voter != replica).count();
+        let before = if self.yields { voters.len() } else { before };
         self.stands_in = self.is_voter().then(|| u32::try_from(before).unwrap_or(u32::MAX) * STAND_APART_TICKS);
         if before == 0 { self.stand_early() } else { Ok(()) }
     }
@@ -637,13 +671,13 @@ impl<S: StateStore> Partition<S> {
         tail.min(slowest).min(offered).max(most)
     }
 
-    /// Trims, and saves that members changed, although nothing else is to be written.
+    /// Trims, saves that members changed, and answers a probe, although nothing else is to be written.
     ///
     /// A commit index otherwise travels with the next entry. But a replica that restarts goes by the members as of what
     /// it knows to be committed, and may wait for the votes of those who left.
     fn write_rest(&mut self) {
         let trim_below = self.take_trim();
-        let sync = std::mem::take(&mut self.members_unsaved);
+        let sync = std::mem::take(&mut self.members_unsaved) | std::mem::take(&mut self.probed);
         if sync || trim_below.is_some() {
             let hard_state = sync.then(|| self.raft.store().hard_state());
             let partition = self.settings.partition.0;

@@ -73,6 +73,11 @@ impl<'a> Context<'a> {
         voters.iter().filter(|voter| self.answers(group, **voter)).count() > voters.len() / 2
     }
 
+    /// Whether what is led there waits for a slow disk.
+    pub(crate) fn is_slow(&self, node: NodeId) -> bool {
+        self.seen.alive.get(&node).is_some_and(|liveness| liveness.slow)
+    }
+
     /// Whether a replica could lead now, and may.
     pub(crate) fn can_lead(&self, group: &GroupSeen, replica: ReplicaId) -> bool {
         group.voters.contains(&replica) && self.is_open(replica.node) && self.is_caught_up(group, replica)

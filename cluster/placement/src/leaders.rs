@@ -7,7 +7,8 @@
 //! | of a partition, not pinned, on a node where two more lead than on that of another voter | there, when it has led for a while |
 //! | otherwise | stays |
 //!
-//! Only a voter that answers and has caught up, on an active node, is led to.
+//! Only a voter that answers and has caught up, on an active node, is led to. One whose disk is slow is led to only from a
+//! node that is not active, and only when there is no other; leaders that are on such a node hand over by themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,9 +60,10 @@ impl Leads {
         heirs: impl IntoIterator<Item = ReplicaId>,
     ) -> Option<Action> {
         let pinned = cx.wanted.placements.get(&partition).and_then(|row| row.pinned_node());
-        let to = heirs
-            .into_iter()
-            .min_by_key(|heir| (!cx.is_open(heir.node), Some(heir.node) != pinned, self.on(heir.node), *heir))?;
+        let to = heirs.into_iter().min_by_key(|heir| {
+            let (open, slow) = (cx.is_open(heir.node), cx.is_slow(heir.node));
+            (!open, slow, Some(heir.node) != pinned, self.on(heir.node), *heir)
+        })?;
         self.moved(partition, leader.node, to.node);
         Some(Action::Transfer { partition, leader: leader.node, to })
     }
@@ -100,7 +102,7 @@ pub(crate) fn transfers(cx: &Context<'_>, busy: &BTreeSet<PartitionId>, leads: &
         if leader.node == pinned {
             return false;
         }
-        let Some(to) = heirs(cx, *partition, group, *leader).into_iter().find(|heir| heir.node == pinned) else {
+        let Some(to) = quick_heirs(cx, *partition, group, *leader).into_iter().find(|heir| heir.node == pinned) else {
             return true;
         };
         if left > 0 {
@@ -120,6 +122,13 @@ fn heirs(cx: &Context<'_>, partition: PartitionId, group: &GroupSeen, leader: Re
     wanted.filter(|replica| *replica != leader && cx.can_lead(group, *replica)).collect()
 }
 
+/// Those of them whose disks are not slow.
+fn quick_heirs(cx: &Context<'_>, partition: PartitionId, group: &GroupSeen, leader: ReplicaId) -> Vec<ReplicaId> {
+    let mut heirs = heirs(cx, partition, group, leader);
+    heirs.retain(|heir| !cx.is_slow(heir.node));
+    heirs
+}
+
 /// Moves leaders until on no node two more lead than on another one, at most `left` of them. Where there is no voter to
 /// move to directly, one makes room for another.
 fn balance(
@@ -132,7 +141,7 @@ fn balance(
     // Who leads what, and who could.
     let mut moves: BTreeMap<PartitionId, (ReplicaId, Vec<ReplicaId>)> = free
         .into_iter()
-        .map(|(partition, (group, leader))| (partition, (leader, heirs(cx, partition, group, leader))))
+        .map(|(partition, (group, leader))| (partition, (leader, quick_heirs(cx, partition, group, leader))))
         .collect();
     while left > 0 {
         let chain = direct(&moves, leads).or_else(|| if left >= 2 { by_way_of_another(&moves, leads) } else { None });

@@ -21,6 +21,8 @@ pub struct Liveness {
     pub alive: bool,
     /// For how long it has not been heard of, in ms; at most for as long as whoever tells has been listening.
     pub silent_ms: u64,
+    /// Its disk is slow, or was a moment ago: it would lead badly.
+    pub slow: bool,
 }
 
 /// What its leader tells of a group; of several who say that they lead, the one with the highest term.

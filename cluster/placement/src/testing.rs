@@ -68,6 +68,8 @@ pub(crate) struct World {
     pub(crate) groups: BTreeMap<PartitionId, Group>,
     /// For how long each node is silent; 0 answers.
     pub(crate) silent: BTreeMap<NodeId, u64>,
+    /// Nodes whose disks are slow.
+    pub(crate) slow: BTreeSet<NodeId>,
     pub(crate) limits: Limits,
     /// Replicas that joined since the beginning.
     pub(crate) joined: Vec<(PartitionId, ReplicaId)>,
@@ -81,7 +83,7 @@ impl World {
         let machine = Machine::new(PartitionId::META, partitions, &AppliedRow::default());
         let (silent, joined) = (BTreeMap::from([(NodeId(1), 0)]), Vec::new());
         let (rows, groups, limits) = (Rows::default(), BTreeMap::new(), Limits::default());
-        let mut world = Self { machine, rows, groups, silent, limits, joined, transfers: 0 };
+        let mut world = Self { machine, rows, groups, silent, slow: BTreeSet::new(), limits, joined, transfers: 0 };
         let found = FoundCluster { cluster_id: "c".into(), partitions, node: 1, info: Some(info(1, "")) };
         assert_eq!(world.order(MetaAction::Found(found)), Answer::Done);
         let first = ReplicaId::first(NodeId(1));
@@ -182,7 +184,10 @@ impl World {
     }
 
     pub(crate) fn seen(&self) -> Seen {
-        let liveness = |(node, silent): (&NodeId, &u64)| (*node, Liveness { alive: *silent == 0, silent_ms: *silent });
+        let liveness = |(node, silent): (&NodeId, &u64)| {
+            let slow = self.slow.contains(node);
+            (*node, Liveness { alive: *silent == 0, silent_ms: *silent, slow })
+        };
         let groups = self.groups.iter().map(|(partition, group)| {
             let replicas = group.voters.iter().chain(&group.learners).filter(|replica| Some(**replica) != group.leader);
             let progress = replicas.map(|replica| {

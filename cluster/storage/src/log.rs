@@ -148,8 +148,8 @@ impl RecoveredLog {
     }
 }
 
-/// The logs of all partitions of a node. One owner, one thread.
-pub trait LogStore {
+/// The logs of all partitions of a node. One owner, one thread at a time.
+pub trait LogStore: Send + 'static {
     /// Reads everything of one partition; an unknown partition is empty.
     ///
     /// # Errors

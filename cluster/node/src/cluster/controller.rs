@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::transport::Transport;
 use super::wire::{Frame, ReplicaStatus, Wish};
-use super::{Cluster, Post, Route, SILENCE_MAX, Told};
+use super::{Cluster, Post, Route, Told};
 use crate::driver::PeerInput;
 use crate::engine::Engine;
 use crate::shutdown::Stop;
@@ -120,8 +120,9 @@ impl Witness {
                 *heard = (*heard).max(told.at);
             }
             let silent = now.duration_since(*heard);
-            let alive = silent < SILENCE_MAX && told.contains_key(node);
-            seen.alive.insert(*node, Liveness { alive, silent_ms: if alive { 0 } else { Millis::of(silent) } });
+            let alive = told.get(node).is_some_and(|told| told.is_alive(now));
+            let slow = told.get(node).is_some_and(|told| told.status.disk_delay_ms > 0);
+            seen.alive.insert(*node, Liveness { alive, silent_ms: if alive { 0 } else { Millis::of(silent) }, slow });
         }
         for (node, told) in &told {
             if seen.alive.get(node).is_some_and(|of| of.alive) {
@@ -164,6 +165,7 @@ fn group(told: &ReplicaStatus) -> GroupSeen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::SILENCE_MAX;
     use crate::cluster::wire::NodeStatus;
     use abide_model::table::NodeRow;
 
@@ -195,6 +197,6 @@ mod tests {
         cluster.told(NodeId(1), status(0, 3, 1));
         let seen = witness.look(&cluster, Instant::now());
         assert_eq!(seen.groups[&PartitionId(0)].leader, Some(ReplicaId::first(NodeId(1))));
-        assert_eq!(seen.alive[&NodeId(2)], Liveness { alive: false, silent_ms: 2_000 });
+        assert_eq!(seen.alive[&NodeId(2)], Liveness { silent_ms: 2_000, ..Liveness::default() });
     }
 }

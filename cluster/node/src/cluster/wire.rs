@@ -80,6 +80,9 @@ pub(crate) struct NodeStatus {
     /// The code that it has.
     #[prost(message, repeated, tag = "5")]
     pub(crate) code: Vec<CodeStatus>,
+    /// How long syncs of its log take, in ms, while its disk is not healthy; 0 while it is, and of builds that do not look.
+    #[prost(uint64, tag = "4")]
+    pub(crate) disk_delay_ms: u64,
 }
 
 /// What a node says of one of its replicas.
@@ -571,6 +574,11 @@ mod tests {
         assert_eq!(codec::encode(&frame), bytes[..]);
         let status = NodeStatus { boot: 9, stopping: true, ..NodeStatus::default() };
         assert_eq!(codec::encode(&Frame { status: Some(status), ..Frame::default() }), [1, 26, 4, 8, 9, 24, 1][..]);
+        let status = NodeStatus { boot: 9, disk_delay_ms: 600, ..NodeStatus::default() };
+        assert_eq!(
+            codec::encode(&Frame { status: Some(status), ..Frame::default() }),
+            [1, 26, 5, 8, 9, 32, 216, 4][..]
+        );
     }
 
     #[test]

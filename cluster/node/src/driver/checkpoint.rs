@@ -11,20 +11,10 @@ use abide_storage::{Checkpoint, LogStore, StateStore, StorageError};
 use crossbeam_channel::{Receiver, Sender};
 use tokio::time::Instant;
 
-use super::{Driver, Fatal, Slot};
+use super::{Driver, Fatal, Slot, Writers};
 
 /// Writes checkpoints to the state store, each atomically, and syncs them together.
 type WriteOut = Arc<dyn Fn(&[&Checkpoint]) -> Result<(), StorageError> + Send + Sync>;
-
-/// Who writes checkpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CheckpointWriter {
-    /// A thread of its own: requests do not wait for the disk.
-    Thread,
-    /// The driver itself, at once: everything happens in one order.
-    #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "only the test world has one thread for all"))]
-    InPlace,
-}
 
 /// The way to who writes checkpoints.
 pub(super) struct Checkpoints {
@@ -64,7 +54,7 @@ pub(super) struct Done {
 
 impl Checkpoints {
     /// Begins to write to `state`.
-    pub(super) fn start<S: StateStore>(state: Arc<S>, writer: CheckpointWriter) -> Self {
+    pub(super) fn start<S: StateStore>(state: Arc<S>, writers: Writers) -> Self {
         // At most one job of each partition is under way, which bounds both queues.
         let (report, done) = crossbeam_channel::unbounded::<Done>();
         let write: WriteOut = Arc::new(move |checkpoints| {
@@ -73,9 +63,9 @@ impl Checkpoints {
             }
             state.sync()
         });
-        let way = match writer {
-            CheckpointWriter::InPlace => Way::InPlace { report },
-            CheckpointWriter::Thread => {
+        let way = match writers {
+            Writers::InPlace => Way::InPlace { report },
+            Writers::Threads => {
                 let (jobs, queue) = crossbeam_channel::unbounded::<Job>();
                 let run = Arc::clone(&write);
                 let thread = std::thread::Builder::new()

@@ -295,7 +295,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
 
     fn start_attempt(&mut self, invocation: InvocationId) -> Result<(), Fatal> {
         let partition = PartitionId::of(invocation.partition_key, self.settings.partitions);
-        let replica = self.slots.get(&partition).map(|slot| &slot.partition);
+        let replica = self.slots.get(&partition).filter(|_| self.leads(partition)).map(|slot| &slot.partition);
         let Some((replica, term)) = replica.and_then(|replica| Some((replica, replica.leading()?))) else {
             self.attempt_over(invocation);
             return Ok(());

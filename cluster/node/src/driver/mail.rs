@@ -105,6 +105,8 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     pub(super) fn peer(&mut self, input: PeerInput) -> Result<(), Fatal> {
         match input {
             PeerInput::Letter { partition, message } => self.letter(partition, message),
+            // It is made again; meanwhile it would only wait.
+            PeerInput::Propose { .. } if self.is_stuck() => Ok(()),
             PeerInput::Propose { partition, command } => self.propose(partition, *command),
             PeerInput::Wish(wish) => self.wish(wish),
             PeerInput::Status { from, status } => {
@@ -135,6 +137,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
 
     fn letter(&mut self, partition: PartitionId, message: Box<Message>) -> Result<(), Fatal> {
         if self.host_replica(partition, ReplicaId::from_u64(message.to))? {
+            self.hear(partition, &message);
             self.handle(partition, Input::Receive(message))?;
         }
         Ok(())

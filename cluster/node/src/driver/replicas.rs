@@ -5,7 +5,7 @@ use abide_host::{HostEvent, Refusal};
 use abide_model::id::{NodeId, PartitionId, ReplicaId};
 use abide_partition::{Input, Partition, PartitionSettings};
 use abide_storage::{
-    GENERATIONS, HardState, LogBatch, LogPosition, LogReset, LogStore, LogWrite, Overlay, Owner, StateStore, drop_rows,
+    GENERATIONS, HardState, LogPosition, LogReset, LogStore, LogWrite, Overlay, Owner, StateStore, drop_rows,
 };
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -28,7 +28,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         let mut groups: Vec<PartitionId> = (0..self.settings.partitions).map(PartitionId).collect();
         groups.extend(self.settings.meta.then_some(PartitionId::META));
         for id in groups {
-            let recovered = self.log.recover(id.0)?;
+            let recovered = self.log.store()?.recover(id.0)?;
             // What a crash left of a snapshot that was being loaded, or of what one has replaced.
             for generation in
                 [(recovered.generation + 1) % GENERATIONS, (recovered.generation + GENERATIONS - 1) % GENERATIONS]
@@ -64,6 +64,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         };
         let mut partition = Partition::open(settings, recovered, overlay)?;
         partition.handle(Input::Features(self.features), clock::now())?;
+        partition.handle(Input::Yield(!self.disk.is_healthy()), clock::now())?;
         clock::raise(partition.log_time());
         let durable = partition.applied_index();
         self.cluster.note_applied(id, durable);
@@ -78,6 +79,8 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             exports: Exports::default(),
             leads_since: None,
             condemned: false,
+            deposed: None,
+            urged: None,
         };
         self.slots.insert(id, slot);
         self.cluster.set_hosted(id, true);
@@ -99,7 +102,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             // The group has a newer one here, so it has let this one go.
             self.remove_replica(id)?;
         }
-        let recovered = self.log.recover(id.0)?;
+        let recovered = self.log.store()?.recover(id.0)?;
         if recovered.owner.is_some_and(|owner| ReplicaId::from_u64(owner.replica).incarnation >= replica.incarnation) {
             return Ok(false);
         }
@@ -125,7 +128,9 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             owner: Some(Owner { replica, removed: true }),
             ..LogWrite::default()
         };
-        self.log.commit(&LogBatch { writes: vec![write], sync: true })?;
+        // What it wanted to write is nobody's any more.
+        self.unwritten.writes.retain(|write| write.partition != id.0);
+        self.log.commit(write)?;
         self.cluster.buried(id, replica);
         self.lose(id, Refusal::Interrupted);
         self.discard(id, before);
@@ -137,6 +142,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         tracing::info!(partition = %id, term, "leading");
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.leads_since = Some(Instant::now());
+            (slot.deposed, slot.urged) = (None, None);
             slot.rounds.void();
         }
         self.cluster.leads(id, term, Some(self.settings.node));
@@ -148,6 +154,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         let led = self.slots.get_mut(&id).and_then(|slot| {
             slot.rounds.void();
             slot.proposed_at = None;
+            (slot.deposed, slot.urged) = (None, None);
             slot.exports.clear();
             slot.leads_since.take()
         });

@@ -32,6 +32,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             replicas,
             stopping: self.stopping || self.retiring.is_some(),
             code: self.loans.code(),
+            disk_delay_ms: Millis::of(self.disk.health.delay()),
         };
         for node in self.cluster.contacts() {
             self.outgoing.status(node, status.clone());
@@ -67,7 +68,7 @@ fn replica_status<S: StateStore>(id: PartitionId, slot: &Slot<S>, saved: Option<
         partition: id.0,
         replica: slot.partition.replica(),
         term: stats.term,
-        leads: stats.leading,
+        leads: stats.leading && slot.deposed.is_none(),
         first: stats.first,
         last: stats.last,
         committed: stats.committed,

@@ -114,7 +114,7 @@ fn settings(partitions: u32, overlay_bytes: usize) -> DriverSettings {
         checkpoint_interval: Duration::from_millis(50),
         attempts: 100,
         retention: Retention { completed_ms: 60_000, journal_ms: 0, workflow_ms: 60_000 },
-        checkpoints: CheckpointWriter::Thread,
+        writers: Writers::Threads,
         evidence: None,
     }
 }

@@ -48,7 +48,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         for id in self.hosted() {
             let others: Vec<&ReplicaStatus> = told
                 .iter()
-                .filter(|(node, _)| **node != self.settings.node)
+                .filter(|(node, told)| **node != self.settings.node && told.connected)
                 .flat_map(|(_, told)| &told.status.replicas)
                 .filter(|replica| replica.partition == id.0)
                 .collect();
@@ -101,7 +101,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         let begun = slot.partition.begin_checkpoint();
         let rows = slot.partition.view().export()?;
         drop(begun);
-        let entries = self.log.entries(id.0, first, last + 1, u64::MAX)?;
+        let entries = self.log.store()?.entries(id.0, first, last + 1, u64::MAX)?;
         let name = format!("{id}-{replica}-{index}");
         evidence::save(self.settings.evidence.as_deref(), &name, rows, entries);
         self.remove_replica(id)

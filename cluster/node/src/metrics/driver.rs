@@ -26,6 +26,7 @@ pub struct DriverMetrics {
     timer_late: Histogram,
     attempts_lent: Counter,
     attempts_borrowed: Gauge,
+    disk_slow: Gauge,
     partitions: BTreeMap<PartitionId, PartitionGauges>,
 }
 
@@ -74,6 +75,7 @@ impl DriverMetrics {
             timer_late: histogram!("abide_timer_late_seconds"),
             attempts_lent: counter!("abide_attempts_lent_total"),
             attempts_borrowed: gauge!("abide_attempts_borrowed"),
+            disk_slow: gauge!("abide_disk_slow"),
             partitions: (0..partitions)
                 .map(PartitionId)
                 .chain([PartitionId::META])
@@ -120,6 +122,11 @@ impl DriverMetrics {
     pub fn timer_fired(&self, late: Duration) {
         self.timers_fired.increment(1);
         self.timer_late.record(late.as_secs_f64());
+    }
+
+    /// Whether the log's disk is too slow to lead with.
+    pub fn set_disk_slow(&self, slow: bool) {
+        self.disk_slow.set(f64::from(u8::from(slow)));
     }
 
     /// How a replica is.

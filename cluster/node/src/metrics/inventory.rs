@@ -108,6 +108,7 @@ const NODE: &[MetricDoc] = &[
     doc("abide_log_entry_commands", Histogram, &[], "commands", "Commands per log entry. Large batches make commands cheap."),
     doc("abide_log_fsync_commands", Histogram, &[], "commands", "Commands made durable by one fsync."),
     doc("abide_log_fsync_seconds", Histogram, &[], "seconds", "Time of one write of the logs with its fsync."),
+    doc("abide_disk_slow", Gauge, &[], "", "1 while the disk of the logs is too slow to lead with, and until it has been well for ten seconds: leaders go to other nodes."),
     doc("abide_commit_seconds", Histogram, &[], "seconds", "Time from a command's proposal to its application on this node."),
     doc("abide_apply_lag_entries", Gauge, PARTITION, "entries", "Committed log entries that are not applied yet."),
     doc("abide_overlay_bytes", Gauge, PARTITION, "bytes", "Applied changes in memory that are not checkpointed."),

@@ -16,7 +16,7 @@ use super::disk::WorldLog;
 use super::shared::Shared;
 use crate::cluster::Cluster;
 use crate::driver::inspect::Probe;
-use crate::driver::{CheckpointWriter, Driver, DriverHandle, DriverSettings, FOUNDER, Fatal, Surroundings};
+use crate::driver::{Driver, DriverHandle, DriverSettings, FOUNDER, Fatal, Surroundings, Writers};
 use crate::engine::{Engine, Retention};
 use crate::{clock, random};
 
@@ -140,7 +140,7 @@ impl Machine {
             checkpoint_interval: Duration::from_secs(5),
             attempts: 10_000,
             retention,
-            checkpoints: CheckpointWriter::InPlace,
+            writers: Writers::InPlace,
             evidence: None,
         };
         let log = WorldLog { disk: self.log.clone(), shared: Arc::clone(&self.shared) };

@@ -191,6 +191,32 @@ fn leaders_are_spread_a_few_at_a_time_and_not_at_once() {
 
 /// 1 leads two more than 3, but shares no group with it.
 #[test]
+fn nobody_is_led_to_a_slow_disk() {
+    let mut world = World::settled(6, 3);
+    world.pin(PartitionId(0), 2);
+    world.settle();
+    assert_eq!(leads(&world)[&2], 2);
+    world.slow.insert(NodeId(2));
+    assert_eq!(world.plan(), [], "it hands over by itself");
+    let other = ReplicaId::first(NodeId(1));
+    for group in world.groups.values_mut().filter(|group| group.leader.is_some_and(|leader| leader.node == NodeId(2))) {
+        group.leader = Some(other);
+    }
+    world.settle();
+    assert_eq!(leads(&world), BTreeMap::from([(1, 3), (3, 3)]), "the others share what it led, and it stays away");
+    // A node that is to be emptied asks less.
+    world.slow.extend([NodeId(1), NodeId(3)]);
+    world.set_state(1, NodeState::Draining);
+    world.settle();
+    assert!(!leads(&world).contains_key(&1));
+    world.set_state(1, NodeState::Active);
+    world.slow.clear();
+    world.settle();
+    assert_eq!(leads(&world), BTreeMap::from([(1, 2), (2, 2), (3, 2)]));
+    assert_eq!(world.group(0).leader.unwrap().node, NodeId(2), "it is pinned there");
+}
+
+#[test]
 fn leaders_make_room_for_each_other() {
     let mut world = World::settled(3, 3);
     for (partition, (nodes, leader)) in [(0, ([1, 2], 1)), (1, ([1, 2], 1)), (2, ([2, 3], 2))] {

@@ -217,6 +217,7 @@ fn row(node: &Value, style: &Style) -> Vec<Field> {
         // A removed node may still run, which is of no interest.
         _ if removed => Field::default(),
         Some(true) if node["stopping"] == true => Field::toned("stopping".to_owned(), Tone::Warning),
+        Some(true) if node["slow_disk_ms"].as_u64().is_some() => Field::toned("slow disk".to_owned(), Tone::Warning),
         Some(true) => Field::toned("yes".to_owned(), Tone::Good),
         _ => {
             let silent = node["silent_ms"].as_u64().map(|ms| crate::text::span(Duration::from_millis(ms)));

@@ -62,6 +62,8 @@ fn the_status_is_one_screen() {
          ! n2 is\\naway\n\
          - p1 waits\n"
     );
+    document["nodes"][0]["slow_disk_ms"] = json!(640);
+    assert!(status::render(&document, &style()).contains("\nn1    active    slow disk "));
     document["problems"] = json!([]);
     assert!(status::render(&document, &style()).ends_with("All is as it should be.\n"));
     let narrow = Style { width: Some(60), ..style() };

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::super::answer::AdminError;
 use super::controller;
 use crate::cluster::wire::ReplicaStatus;
-use crate::cluster::{Cluster, SILENCE_MAX, Told};
+use crate::cluster::{Cluster, Told};
 
 /// What is wanted and what was told.
 pub(super) struct Picture {
@@ -36,7 +36,7 @@ impl Picture {
         for node in picture.nodes() {
             let alive = picture.is_alive(node);
             let silent_ms = if alive { 0 } else { picture.silent(node).map_or(u64::MAX, Millis::of) };
-            seen.alive.insert(node, Liveness { alive, silent_ms });
+            seen.alive.insert(node, Liveness { alive, silent_ms, slow: picture.disk_delay_ms(node).is_some() });
         }
         for (_, told) in picture.told.iter().filter(|(node, _)| picture.is_alive(**node)) {
             controller::groups(told, &mut seen);
@@ -56,19 +56,25 @@ impl Picture {
         self.wanted.placements.keys().copied().chain(told.map(|replica| PartitionId(replica.partition))).collect()
     }
 
-    /// For how long nothing was heard of a node; `None` when its connection is gone, or nothing ever was.
+    /// For how long nothing was heard of a node; `None` when nothing ever was.
     pub(super) fn silent(&self, node: NodeId) -> Option<Duration> {
-        self.told.get(&node).map(|told| self.now.duration_since(told.at))
+        self.told.get(&node).map(|told| told.silent(self.now))
     }
 
     /// Whether a node was heard of a moment ago.
     pub(super) fn is_alive(&self, node: NodeId) -> bool {
-        node == self.asked || self.silent(node).is_some_and(|silent| silent < SILENCE_MAX)
+        node == self.asked || self.told.get(&node).is_some_and(|told| told.is_alive(self.now))
     }
 
     /// Whether a node says that it is stopping.
     pub(super) fn is_stopping(&self, node: NodeId) -> bool {
         self.is_alive(node) && self.told.get(&node).is_some_and(|told| told.status.stopping)
+    }
+
+    /// How long syncs of its disk take, where a node says that it is slow.
+    pub(super) fn disk_delay_ms(&self, node: NodeId) -> Option<u64> {
+        let told = self.told.get(&node).filter(|_| self.is_alive(node))?;
+        Some(told.status.disk_delay_ms).filter(|delay| *delay > 0)
     }
 
     /// The state that is wanted of a node; `None` when this node knows nothing of that.

@@ -96,6 +96,15 @@ fn of_node(picture: &Picture, node: NodeId) -> Option<Problem> {
         let text = format!("{node} is stopping and gives its leaderships away");
         return Some(Problem { severity: Severity::Note, about, text });
     }
+    if let Some(delay) = picture.disk_delay_ms(node) {
+        let led = picture.led_by(node).count();
+        let next = match led {
+            0 => "others lead instead until it has been well for a while".to_owned(),
+            _ => format!("it still leads {led} of the partitions, and their requests wait for it"),
+        };
+        let text = format!("the disk of {node} is slow ({} a sync): {next}", friendly(Duration::from_millis(delay)));
+        return Some(Problem { severity: Severity::Warning, about, text });
+    }
     if state == NodeState::Draining {
         let stuck = picture.stuck(node);
         let severity = if stuck.is_some() { Severity::Warning } else { Severity::Note };

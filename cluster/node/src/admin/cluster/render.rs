@@ -33,6 +33,7 @@ pub(super) fn node(picture: &Picture, node: NodeId) -> Value {
         "alive": alive,
         "silent_ms": if alive { None } else { picture.silent(node).map(Millis::of) },
         "stopping": picture.is_stopping(node),
+        "slow_disk_ms": picture.disk_delay_ms(node),
         "build": info.and_then(|info| text(&info.build)),
         "features": info.map(|info| info.features),
         "boot": told.map(|told| told.status.boot),

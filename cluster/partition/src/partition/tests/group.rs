@@ -16,6 +16,8 @@ struct Replica {
     dropped: Vec<Dropped>,
     offered: Option<(SnapshotPoint, Export)>,
     removed: bool,
+    /// Its disk answers no more: what it was to write.
+    stuck: Option<Vec<LogWrite>>,
 }
 
 #[derive(Default)]
@@ -47,7 +49,7 @@ impl Replica {
         let overlay = Overlay::open(0, recovered.generation, Arc::new(state.clone()));
         let partition = Partition::open(settings(replica, voters), recovered, overlay).unwrap();
         let (effects, reads, dropped) = (Vec::new(), Vec::new(), Vec::new());
-        Self { log, state, partition, effects, reads, dropped, offered: None, removed: false }
+        Self { log, state, partition, effects, reads, dropped, offered: None, removed: false, stuck: None }
     }
 }
 
@@ -86,6 +88,10 @@ impl Group {
         while let Some(output) = replica.partition.poll_output().unwrap() {
             match output {
                 Output::Persist { write, sync } => {
+                    if let Some(writes) = &mut replica.stuck {
+                        writes.push(write);
+                        continue;
+                    }
                     replica.log.commit(&LogBatch { writes: vec![write], sync }).unwrap();
                     replica.partition.handle(Input::Persisted, now).unwrap();
                 }
@@ -467,6 +473,84 @@ fn leadership_is_transferred() {
     group.count(4, 4);
     group.tick(2);
     group.agree(&[1, 2, 3]);
+}
+
+/// A leader whose disk does not answer hands over all the same, and what it had under way is not lost.
+#[test]
+fn a_leader_that_waits_for_its_disk_hands_over() {
+    let mut group = Group::of(&[1, 2, 3]).elected();
+    group.count(1, 3);
+    let old = group.leader().unwrap();
+    let next = *group.replicas.keys().find(|replica| **replica != old).unwrap();
+    group.replicas.get_mut(&old).unwrap().stuck = Some(Vec::new());
+    group.count(4, 4);
+    assert!(group.replicas[&old].partition.is_writing());
+    assert_eq!(group.value(old).as_deref(), Some("3"), "it applies nothing that it does not have itself");
+    group.handle(old, Input::Transfer { replica: next });
+    group.settle();
+    assert_eq!(group.leader(), Some(next));
+    assert_eq!(group.value(next).as_deref(), Some("4"), "the others have it");
+    group.count(5, 5);
+    // It has heard of its successor, but may not act on it before the disk has answered.
+    assert!(group.replicas[&old].partition.leading().is_some());
+    let writes = group.replicas.get_mut(&old).unwrap().stuck.take().unwrap();
+    assert_eq!(writes.len(), 1, "one write at a time");
+    let now = Millis(group.now);
+    let replica = group.replicas.get_mut(&old).unwrap();
+    replica.log.commit(&LogBatch { writes, sync: true }).unwrap();
+    replica.partition.handle(Input::Persisted, now).unwrap();
+    group.carry_out(old);
+    group.settle();
+    assert!(group.replicas[&old].partition.leading().is_none());
+    group.tick(4);
+    assert_eq!(group.leader(), Some(next));
+    group.agree(&[1, 2, 3]);
+}
+
+/// Only a voter is told to stand, and only by who leads.
+#[test]
+fn nobody_else_hands_over() {
+    let mut group = Group::of(&[1, 2, 3]).elected();
+    let leader = group.leader().unwrap();
+    let follower = *group.replicas.keys().find(|replica| **replica != leader).unwrap();
+    group.replicas.get_mut(&leader).unwrap().stuck = Some(Vec::new());
+    group.replicas.get_mut(&follower).unwrap().stuck = Some(Vec::new());
+    group.count(1, 1);
+    assert!(group.replicas[&follower].partition.is_writing());
+    for (of, to) in [(leader, leader), (leader, 9), (follower, leader)] {
+        group.handle(of, Input::Transfer { replica: to });
+        assert!(group.mail.is_empty(), "{of} to {to}");
+    }
+}
+
+/// A replica that yields stands only when nobody else has.
+#[test]
+fn who_yields_stands_last() {
+    let mut group = Group::of(&[1, 2, 3]).elected();
+    group.count(1, 3);
+    let old = group.leader().unwrap();
+    let others: Vec<u64> = group.replicas.keys().copied().filter(|replica| *replica != old).collect();
+    group.handle(others[0], Input::Yield(true));
+    group.isolate(old);
+    for other in &others {
+        group.handle(*other, Input::LeaderGone { replica: old });
+    }
+    group.tick(4);
+    assert_eq!(group.leader(), Some(others[1]));
+}
+
+/// Something is written and synced, and nothing changes by it.
+#[test]
+fn a_probe_writes_what_is_known() {
+    let mut group = Group::of(&[1, 2, 3]).elected();
+    group.count(1, 3);
+    let (replica, before) = (2, group.stats(2));
+    let commits = group.replicas[&replica].log.commits();
+    group.handle(replica, Input::Probe);
+    assert_eq!(group.replicas[&replica].log.commits(), commits + 1);
+    assert_eq!(group.stats(replica), before);
+    group.restart(replica);
+    assert_eq!(group.stats(replica).term, before.term);
 }
 
 /// A leader whose process dies is followed by another one within a few ticks, if a majority has lost it.

@@ -15,8 +15,8 @@ async fn all_is_told_at_once() {
         all["nodes"][1],
         json!({
             "id": "n2", "address": "10.0.0.2:5122", "ingress": "10.0.0.2:8080", "admin": "10.0.0.2:9070", "zone": "z2",
-            "state": "active", "alive": true, "silent_ms": null, "stopping": false, "build": "0.1.0", "features": 1,
-            "boot": 9, "joined_at": "2026-11-23T06:47:12.191000000Z", "leaders": 1, "leads": ["p1"], "replicas": 3,
+            "state": "active", "alive": true, "silent_ms": null, "stopping": false, "slow_disk_ms": null, "build": "0.1.0",
+            "features": 1, "boot": 9, "joined_at": "2026-11-23T06:47:12.191000000Z", "leaders": 1, "leads": ["p1"], "replicas": 3,
             "empty": false,
         })
     );
@@ -60,7 +60,10 @@ async fn what_is_wrong_is_told_in_words() {
     let fake = three();
     fake.die(3);
     let text = texts(&fake.get("/cluster").await);
-    assert!(text[0].starts_with("bad: n3 has not been heard of; its replicas are made anew on others 10m"), "{text:?}");
+    assert!(
+        text[0].starts_with("bad: n3 has not been heard of for 0s; its replicas are made anew on others 10m"),
+        "{text:?}"
+    );
     assert_eq!(text[1], "warning: p0, p1, p2, meta: 2 of 3 voters answer; with one less it stands still");
 
     let fake = three();
@@ -71,6 +74,16 @@ async fn what_is_wrong_is_told_in_words() {
     let text = texts(&all);
     assert!(text.iter().any(|text| text.starts_with("bad: n3 has not been heard of for 12s")), "{text:?}");
     assert!(text.contains(&"bad: p1, p2: no leader, and n2, n3 away".to_owned()), "{text:?}");
+
+    let fake = three();
+    fake.tell(3, |status| status.disk_delay_ms = 640);
+    let all = fake.get("/cluster").await;
+    assert_eq!((&all["nodes"][2]["slow_disk_ms"], &all["nodes"][1]["slow_disk_ms"]), (&json!(640), &Value::Null));
+    let text =
+        "warning: the disk of n3 is slow (640ms a sync): it still leads 1 of the partitions, and their requests wait";
+    assert!(texts(&all)[0].starts_with(text), "{all}");
+    fake.die(3);
+    assert_eq!(fake.get("/cluster").await["nodes"][2]["slow_disk_ms"], Value::Null, "nobody knows");
 
     let fake = three();
     fake.want(|wanted| {
