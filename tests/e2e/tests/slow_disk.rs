@@ -31,6 +31,7 @@ async fn leaders_leave_a_slow_disk() {
     let mut random = Random::from_environment();
     let load = Load::start(cluster.doors(), Mix::default(), &mut random).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut blows = Vec::new();
     for delay in DELAYS {
         let victim = cluster.leader_of("p0").await;
         let from = load.recorder().now();
@@ -45,10 +46,12 @@ async fn leaders_leave_a_slow_disk() {
         assert_eq!(led_by(&cluster, victim).await, Vec::<String>::new(), "{delay:?}");
         assert!(cluster.slow_disk(victim, Duration::ZERO));
         cluster.wait_healthy().await;
-        let until = load.recorder().now();
-        e2e::report(&format!("{delay:?}: {until:?} since {from:?}"));
+        blows.push((delay, from, load.recorder().now()));
     }
     let (history, verdict) = verdict::conclude(load, &cluster.node(0).ingress, &cluster.ledger()).await;
+    for (delay, from, to) in blows {
+        e2e::report(&format!("{delay:?}: {:?}", history.measure(from, to)));
+    }
     e2e::report(&format!("{}\n{:#?}", verdict.summary(), history.failures_by_kind()));
     assert!(verdict.is_good());
     assert!(verdict.acknowledged > 100, "too little to tell anything");
