@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use abide_host::HostHandle;
 use abide_model::command::{Body, Command, OutboxAck};
-use abide_model::id::{InvocationId, NodeId, PartitionId};
+use abide_model::id::{InvocationId, Millis, NodeId, PartitionId};
 use abide_partition::{Input, Output, Partition, PartitionError};
 use abide_sdk::Registry;
 use abide_storage::{LogBatch, LogStore, LogWrite, StateStore, StorageError};
@@ -219,6 +219,13 @@ struct Slot<S> {
     urged: Option<Instant>,
 }
 
+impl<S: StateStore> Slot<S> {
+    /// When it has something to do by itself; never while it may not act.
+    fn timeout(&self) -> Option<Millis> {
+        self.partition.poll_timeout().filter(|_| !self.partition.is_writing())
+    }
+}
+
 /// Entries that a replica wants from its log.
 struct Fetch {
     partition: PartitionId,
@@ -390,7 +397,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         }
         let now = clock::now();
         for id in self.hosted() {
-            if self.slots[&id].partition.poll_timeout().is_some_and(|due| due <= now) {
+            if self.slots[&id].timeout().is_some_and(|due| due <= now) {
                 self.handle(id, Input::Wake)?;
             }
         }
@@ -458,7 +465,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         }
         let now = Instant::now();
         let time = clock::now();
-        let timers = self.slots.values().filter_map(|slot| slot.partition.poll_timeout());
+        let timers = self.slots.values().filter_map(Slot::timeout);
         let timers = timers.map(|due| Duration::from_millis(due.0.saturating_sub(time.0)));
         let ack = self.deferred.front().map(|ack| ack.due.saturating_duration_since(now));
         timers.chain(ack).min()
