@@ -2,8 +2,8 @@
 //!
 //! A turn of its loop takes what arrived, lets every partition make entries of it, writes all of them with one fsync,
 //! applies what is committed, and hands out effects and answers. What arrives during the fsync is the next turn's
-//! batch: under load batches grow by themselves, and an idle node waits for nothing. A thread of its own does the fsync,
-//! only so that one that hangs does not make the node deaf ([`log`], [`disk`]).
+//! batch: under load batches grow by themselves, and an idle node waits for nothing. In a cluster a thread of its own does the
+//! fsync, only so that one that hangs does not make the node deaf ([`log`], [`disk`]).
 //!
 //! Nothing leaves before the fsync of what it depends on. When the log or the tables fail, the outcome of everything
 //! under way is unknown, and the loop ends with [`Fatal`]: the process has to stop.
@@ -185,6 +185,8 @@ pub(crate) struct Driver<L, S> {
     next_status: Instant,
     next_watch: Instant,
     boot: u64,
+    /// There are no other nodes, as of the last tick.
+    alone: bool,
     stopping: bool,
     /// Who waits until this node leads nothing that another one could.
     retiring: Option<oneshot::Sender<()>>,
@@ -288,6 +290,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             next_status: now,
             next_watch: now,
             boot,
+            alone: false,
             stopping: false,
             retiring: None,
             #[cfg(feature = "testing")]
@@ -380,7 +383,8 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
         }
         if Instant::now() >= self.next_tick {
             self.next_tick = Instant::now() + TICK;
-            let alone = self.cluster.is_alone();
+            self.alone = self.cluster.is_alone();
+            let alone = self.alone;
             for id in self.hosted() {
                 // While a replica may not act, time stands still for it: it would have to make up for it all at once.
                 if !self.slots[&id].partition.is_writing() {
@@ -534,7 +538,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             return Ok(());
         }
         let commands = std::mem::take(&mut self.commands_since_sync);
-        self.log.begin(std::mem::take(&mut self.unwritten), commands)?;
+        self.log.begin(std::mem::take(&mut self.unwritten), commands, self.alone)?;
         self.finish_write(log::PATIENCE)
     }
 

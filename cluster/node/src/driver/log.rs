@@ -2,7 +2,8 @@
 //!
 //! The driver hands a batch over and waits for it, as if it wrote it itself: what arrives meanwhile is the next batch. Only
 //! when the disk takes long does it go on ([`PATIENCE`]): it ticks, hears other nodes and hands leaderships over, while
-//! every replica with a write under way stands still. The log has one owner at a time: it travels with the batch.
+//! every replica with a write under way stands still. The log has one owner at a time: it travels with the batch. A node
+//! without others has nobody to hear or to hand over to, and writes inline.
 
 use std::time::Duration;
 
@@ -71,8 +72,8 @@ impl<L: LogStore> Log<L> {
         Self { store: Some(Box::new(store)), jobs, writing: None, written: None, done }
     }
 
-    /// Begins to write a batch. Only when none is under way.
-    pub(super) fn begin(&mut self, batch: LogBatch, commands: usize) -> Result<(), Fatal> {
+    /// Begins to write a batch. Only when none is under way. `inline`: here and now, which wakes nobody.
+    pub(super) fn begin(&mut self, batch: LogBatch, commands: usize, inline: bool) -> Result<(), Fatal> {
         let writing = Writing {
             partitions: batch.writes.iter().map(|write| PartitionId(write.partition)).collect(),
             sync: batch.sync,
@@ -81,7 +82,7 @@ impl<L: LogStore> Log<L> {
         };
         let store = self.store.take().ok_or(Fatal::LogThread)?;
         self.writing = Some(writing);
-        match &self.jobs {
+        match self.jobs.as_ref().filter(|_| !inline) {
             Some(jobs) => jobs.send((store, batch)).map_err(|_| Fatal::LogThread),
             None => {
                 let done = write(store, &batch);
@@ -194,7 +195,7 @@ mod tests {
         let (tell, go) = crossbeam_channel::unbounded();
         let mut log = Log::start(Hanging { log: MemLog::new(), go }, Writers::Threads);
         assert!(log.wait(Duration::ZERO).unwrap().is_none());
-        log.begin(LogBatch { writes: vec![promise(1)], sync: true }, 5).unwrap();
+        log.begin(LogBatch { writes: vec![promise(1)], sync: true }, 5, false).unwrap();
         assert!(log.wait(Duration::from_millis(10)).unwrap().is_none());
         assert!(log.is_writing() && log.syncing_for().unwrap() >= Duration::from_millis(10));
         tell.send(()).unwrap();
@@ -209,7 +210,7 @@ mod tests {
     fn who_needs_the_log_waits_and_the_batch_is_told_of_later() {
         let (tell, go) = crossbeam_channel::unbounded();
         let mut log = Log::start(Hanging { log: MemLog::new(), go }, Writers::Threads);
-        log.begin(LogBatch { writes: vec![promise(1)], sync: false }, 0).unwrap();
+        log.begin(LogBatch { writes: vec![promise(1)], sync: false }, 0, false).unwrap();
         assert!(log.syncing_for().is_none(), "nothing is synced");
         tell.send(()).unwrap();
         tell.send(()).unwrap();
@@ -220,10 +221,18 @@ mod tests {
     }
 
     #[test]
+    fn inline_it_is_done_at_once() {
+        let mut log = Log::start(MemLog::new(), Writers::Threads);
+        log.begin(LogBatch { writes: vec![promise(1)], sync: true }, 1, true).unwrap();
+        assert!(!log.is_writing());
+        assert_eq!(log.wait(Duration::ZERO).unwrap().unwrap().commands, 1);
+    }
+
+    #[test]
     fn an_error_is_told_and_the_log_is_kept() {
         let mut log = Log::start(MemLog::new(), Writers::Threads);
         let wrong = LogWrite { partition: u32::MAX, ..LogWrite::default() };
-        log.begin(LogBatch { writes: vec![wrong], sync: true }, 0).unwrap();
+        log.begin(LogBatch { writes: vec![wrong], sync: true }, 0, false).unwrap();
         assert!(matches!(log.wait(Duration::from_secs(60)), Err(Fatal::Storage(_))));
         assert!(log.store.is_some(), "closing a database that failed could take for ever");
     }
