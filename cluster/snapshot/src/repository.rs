@@ -49,6 +49,7 @@ const PARTS_HELD_MAX: usize = 4;
 pub struct Repository {
     store: Arc<dyn ObjectStore>,
     cluster: ClusterDescriptor,
+    on_calling_thread: bool,
 }
 
 /// A snapshot that is listed. Whether it is sound, only a look at it tells.
@@ -81,7 +82,7 @@ impl Repository {
         let repository = match Self::open(Arc::clone(&store), cluster_id).await {
             Err(SnapshotError::NoCluster { .. }) => {
                 match store.put_if_absent(&cluster_key(cluster_id), cluster.encode()).await {
-                    Ok(_) => Self { store, cluster },
+                    Ok(_) => Self { store, cluster, on_calling_thread: false },
                     // Another node came first.
                     Err(StoreError::PreconditionFailed { .. }) => Self::open(store, cluster_id).await?,
                     Err(error) => return Err(error.into()),
@@ -101,7 +102,7 @@ impl Repository {
     pub async fn open(store: Arc<dyn ObjectStore>, cluster_id: &str) -> Result<Self, SnapshotError> {
         check_cluster_id(cluster_id)?;
         let cluster = read_cluster(&*store, cluster_id).await?;
-        Ok(Self { store, cluster })
+        Ok(Self { store, cluster, on_calling_thread: false })
     }
 
     /// The clusters that the store has snapshots of, each with its description, or why that cannot be read.
@@ -134,6 +135,23 @@ impl Repository {
     #[must_use]
     pub fn describe(&self) -> String {
         self.store.describe()
+    }
+
+    /// Does everything on the thread that asks, also what takes its time: cutting, compressing, checking. Needs no runtime
+    /// then, and does the same steps in the same order each time, which a simulator wants.
+    #[must_use]
+    pub fn on_calling_thread(self) -> Self {
+        Self { on_calling_thread: true, ..self }
+    }
+
+    /// What the pointer of a partition names, whether it is sound or not. What is to be restored, [`latest`](Self::latest)
+    /// tells: the pointer is only where the next creation begins.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Damaged`] and the like if the pointer cannot be read, and all that a store may fail with.
+    pub async fn pointed(&self, partition: PartitionId) -> Result<Option<SnapshotId>, SnapshotError> {
+        let Some((pointer, _)) = self.pointer(partition).await? else { return Ok(None) };
+        Ok(Some(pointer?.snapshot))
     }
 
     /// The snapshots of a partition, newest first.

@@ -18,6 +18,7 @@ use abide_snapshot::{
     SnapshotError, SnapshotKind, SnapshotMeta, store::open,
 };
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use tempfile::TempDir;
 use test_s3::{Fault, TestS3};
 
@@ -49,6 +50,27 @@ async fn snapshots_come_back_from_a_folder() {
 async fn snapshots_come_back_from_a_bucket() {
     let s3 = TestS3::start();
     come_back(s3_store(&s3).await).await;
+}
+
+/// A simulator polls it by hand: no runtime, no thread.
+#[test]
+fn all_of_it_can_be_done_on_the_calling_thread() {
+    let memory = MemoryStore::new();
+    let store: Arc<dyn ObjectStore> = Arc::new(memory.clone());
+    let all = async {
+        let repository = repository(&store).await.on_calling_thread();
+        assert_eq!(repository.pointed(P3).await.unwrap(), None);
+        let created = create(&repository, 10, rows(150, 1)).await.unwrap();
+        assert!(created.manifest.parts.len() > 3);
+        assert_eq!(repository.pointed(P3).await.unwrap(), Some(created.id));
+        assert_eq!(read(&repository, &created.manifest).await.unwrap(), rows(150, 1));
+        assert!(repository.verify(created.id, true).await.unwrap().is_sound());
+        let failing = [Ok((Bytes::from("a"), Bytes::new())), Err("gone")].into_iter();
+        assert_eq!(repository.create(meta(20), failing).await.unwrap_err().code(), "SN020");
+        memory.overwrite("c1/p0003/latest", "damaged");
+        assert_eq!(repository.pointed(P3).await.unwrap_err().code(), "SN017");
+    };
+    all.now_or_never().unwrap();
 }
 
 async fn come_back(store: Arc<dyn ObjectStore>) {

@@ -2,8 +2,9 @@
 
 use std::{error::Error, sync::Mutex, time::Duration};
 
+use abide_model::id::PartitionId;
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::mpsc;
 
 use super::{PARTS_HELD_MAX, Repository};
@@ -155,12 +156,29 @@ impl Repository {
         I: Iterator<Item = Result<(Bytes, Bytes), E>> + Send + 'static,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        let partition = manifest.meta.partition;
+        let parts = Parts::new(rows, sizes);
+        if self.on_calling_thread {
+            return self.send(manifest.meta.partition, stream::iter(parts), known).await;
+        }
         let (sender, receiver) = mpsc::channel(PARTS_QUEUED_MAX);
-        let builder = tokio::task::spawn_blocking(move || build(rows, sizes, &sender));
-        let upload = Mutex::new(Upload::default());
+        let builder = tokio::task::spawn_blocking(move || hand_on(parts, &sender));
         let parts = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
-        let sent = parts.map(|part: Part| async {
+        let upload = self.send(manifest.meta.partition, parts, known).await;
+        // The receiver is gone by now, so the builder ends at its next part if it has not already.
+        builder.await.map_err(|error| SnapshotError::Interrupted { reason: error.to_string() })?;
+        upload
+    }
+
+    /// Sends those of the parts that the store does not have.
+    async fn send(
+        &self,
+        partition: PartitionId,
+        parts: impl Stream<Item = Result<Part, SnapshotError>>,
+        known: &Known,
+    ) -> Result<Upload, SnapshotError> {
+        let upload = Mutex::new(Upload::default());
+        let sent = parts.map(|part| async {
+            let part = part?;
             let is_there = match self.look_at_part(partition, &part.descriptor).await {
                 Ok(modified_ms) => known.has(part.descriptor.hash) || modified_ms >= known.young_since_ms,
                 Err(error) if error.is_about_snapshot() => false,
@@ -179,11 +197,8 @@ impl Repository {
             Ok::<_, SnapshotError>(part.descriptor)
         });
         let descriptors: Result<Vec<PartDescriptor>, _> = sent.buffered(PARTS_HELD_MAX).try_collect().await;
-        // The receiver is gone by now, so the builder ends at its next part if it has not already.
-        let built = builder.await.map_err(|error| SnapshotError::Interrupted { reason: error.to_string() })?;
         let mut upload = upload.into_inner().expect("nobody panics while counting");
         upload.parts = descriptors?;
-        built?;
         Ok(upload)
     }
 
@@ -248,29 +263,63 @@ struct Upload {
     reused_parts: u64,
 }
 
-/// Cuts the rows and hands the parts on; ends early without an error if nobody takes them any more.
-fn build<E: Into<Box<dyn Error + Send + Sync>>>(
-    rows: impl Iterator<Item = Result<(Bytes, Bytes), E>>,
-    sizes: PartSizes,
-    parts: &mpsc::Sender<Part>,
-) -> Result<(), SnapshotError> {
-    let mut builder = PartBuilder::with_sizes(sizes);
-    let mut count = 0;
-    for row in rows {
-        let (key, value) = row.map_err(|error| SnapshotError::Rows { reason: error.into().to_string() })?;
-        let Some(part) = builder.push(key, &value)? else { continue };
-        count += 1;
-        if count >= PARTS_MAX {
-            let (found, max) = (count as u64 + 1, PARTS_MAX as u64);
-            return Err(SnapshotError::LimitExceeded { what: "parts", found, max });
+/// The parts that rows are cut into. Ends behind the first error.
+struct Parts<I> {
+    rows: I,
+    /// None once all rows are cut, or cannot be.
+    builder: Option<PartBuilder>,
+    count: usize,
+}
+
+impl<I> Parts<I> {
+    fn new(rows: I, sizes: PartSizes) -> Self {
+        Self { rows, builder: Some(PartBuilder::with_sizes(sizes)), count: 0 }
+    }
+}
+
+impl<I, E> Parts<I>
+where
+    I: Iterator<Item = Result<(Bytes, Bytes), E>>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    /// The next part, with the builder as long as there may be more.
+    fn cut(&mut self, mut builder: PartBuilder) -> Result<Option<Part>, SnapshotError> {
+        for row in &mut self.rows {
+            let (key, value) = row.map_err(|error| SnapshotError::Rows { reason: error.into().to_string() })?;
+            let Some(part) = builder.push(key, &value)? else { continue };
+            self.count += 1;
+            if self.count >= PARTS_MAX {
+                let (found, max) = (self.count as u64 + 1, PARTS_MAX as u64);
+                return Err(SnapshotError::LimitExceeded { what: "parts", found, max });
+            }
+            self.builder = Some(builder);
+            return Ok(Some(part));
         }
-        if parts.blocking_send(part).is_err() {
-            return Ok(());
+        Ok(builder.finish()?)
+    }
+}
+
+impl<I, E> Iterator for Parts<I>
+where
+    I: Iterator<Item = Result<(Bytes, Bytes), E>>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Item = Result<Part, SnapshotError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let builder = self.builder.take()?;
+        self.cut(builder).transpose()
+    }
+}
+
+/// Hands parts on until nobody takes them any more.
+fn hand_on(
+    parts: impl Iterator<Item = Result<Part, SnapshotError>>,
+    sender: &mpsc::Sender<Result<Part, SnapshotError>>,
+) {
+    for part in parts {
+        if sender.blocking_send(part).is_err() {
+            return;
         }
     }
-    if let Some(part) = builder.finish()? {
-        // As above.
-        let _ = parts.blocking_send(part);
-    }
-    Ok(())
 }

@@ -168,6 +168,9 @@ impl Repository {
     async fn fetch(&self, partition: PartitionId, part: PartDescriptor) -> Result<PartReader, SnapshotError> {
         let key = self.part_key(partition, part.hash);
         let object = self.store.get(&key, part.stored_bytes.min(PART_STORED_BYTES_ACCEPTED)).await?;
+        if self.on_calling_thread {
+            return Ok(PartReader::open(&part, &object.bytes)?);
+        }
         let opened = tokio::task::spawn_blocking(move || PartReader::open(&part, &object.bytes)).await;
         Ok(opened.map_err(|error| SnapshotError::Interrupted { reason: error.to_string() })??)
     }

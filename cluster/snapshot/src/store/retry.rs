@@ -16,7 +16,8 @@ pub struct RetryPolicy {
     pub attempts: u32,
     /// Time for one attempt, of which a slow line needs some for a part of 8 MiB.
     pub attempt_timeout: Duration,
-    /// Longest pause behind the first attempt. Doubles with each one; the pause is drawn between nothing and that.
+    /// Longest pause behind the first attempt; nothing is none at all. Doubles with each one; the pause is drawn between
+    /// nothing and that.
     pub pause: Duration,
     /// The pause does not grow past this.
     pub pause_max: Duration,
@@ -71,7 +72,9 @@ impl Retry {
             }
             let pause = pause(&self.policy, number);
             tracing::debug!(store = %self.store.describe(), %error, number, ?pause, "attempt at the object store failed");
-            tokio::time::sleep(pause).await;
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
             number += 1;
         }
     }
