@@ -211,6 +211,31 @@ async fn a_collection_sees_what_was_finished_meanwhile() {
     assert!(other.verify(manifest.id(), true).await.unwrap().is_sound());
 }
 
+/// Two nodes save the same index. One collects when the other has written its manifest, and moves the pointer next.
+#[tokio::test]
+async fn a_collection_leaves_what_the_pointer_may_move_to() {
+    let memory = MemoryStore::new();
+    let store: Arc<dyn ObjectStore> = Arc::new(memory.clone());
+    let repository = repository(&store).await;
+    memory.set_now(1_000_000);
+    let collect = async |now_ms| repository.collect(P3, 1, Duration::from_hours(1), now_ms).await.unwrap();
+    for node in 1..=20 {
+        let created = create(&repository, 10, rows(20, node)).await.unwrap();
+        // Whichever of them looks newer by its name.
+        assert!(collect(1_000_000).await.removed.is_empty(), "{}", created.id);
+    }
+    let newer = create(&repository, 20, rows(20, 0)).await.unwrap();
+    // It does not go back to a lower index.
+    let collected = collect(1_000_000).await;
+    assert_eq!((collected.kept, collected.removed.len()), (vec![newer.id], 20));
+    // Nobody takes that long.
+    create(&repository, 20, rows(20, 1)).await.unwrap();
+    let last = create(&repository, 20, rows(20, 2)).await.unwrap();
+    let collected = collect(3_000_000).await;
+    assert!(collected.kept.contains(&last.id));
+    assert!(!collected.removed.is_empty());
+}
+
 /// Snapshots whose parts are gone do not count: what is behind them is kept instead.
 #[tokio::test]
 async fn what_is_not_sound_does_not_count() {

@@ -8,8 +8,8 @@ use std::{
 use abide_model::id::{Millis, PartitionId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{REQUESTS_MAX, Repository};
-use crate::{Depth, Manifest, ObjectInfo, PartHash, SnapshotError, SnapshotId, store::list_all};
+use super::{REQUESTS_MAX, REUSE_AGE, Repository};
+use crate::{Depth, Listed, Manifest, ObjectInfo, PartHash, SnapshotError, SnapshotId, store::list_all};
 
 /// What a collection did.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -31,11 +31,12 @@ impl Repository {
     /// Removes snapshots behind the newest `keep` sound ones (at least one), and then the parts that no snapshot names and
     /// that were written more than `grace` before `now_ms`, which is read from a clock like the store's.
     ///
-    /// The snapshot the pointer names is never removed, and if it is not sound, nothing is. The grace is for uploads under way:
-    /// it must be longer than [`REUSE_AGE`](super::REUSE_AGE) and the longest upload. A reader of a removed snapshot may find
-    /// parts missing. Best the node collects that makes the partition's snapshots, one after the other; another one that finishes
-    /// a snapshot in the middle of a collection may find its parts gone only if it was made of parts of snapshots that are
-    /// removed just now.
+    /// The snapshot the pointer names is never removed, and if it is not sound, nothing is. One whose index is not lower stays
+    /// until it is older than [`REUSE_AGE`]: another node may have made it, and be about to move the pointer to it. The grace
+    /// is for uploads under way: it must be longer than [`REUSE_AGE`] and the longest upload. A reader of a removed snapshot
+    /// may find parts missing. Best the node collects that makes the partition's snapshots, one after the other; another one
+    /// that finishes a snapshot in the middle of a collection may find its parts gone only if it was made of parts of snapshots
+    /// that are removed just now.
     ///
     /// # Errors
     /// [`SnapshotError::Damaged`] and the like if the pointer cannot be read, which the next creation mends, and all that a
@@ -53,12 +54,18 @@ impl Repository {
             // It names one of the snapshots, and it is unknown which.
             Some((Err(error), _)) => return Err(error),
         };
+        let old_before_ms = now_ms.saturating_sub(Millis::of(grace));
+        // The pointer may move to it still, or has moved since it was read. It never moves to an older index.
+        let young_since_ms = now_ms.saturating_sub(Millis::of(grace.min(REUSE_AGE)));
+        let may_be_pointed = |listed: &Listed| {
+            listed.modified_ms >= young_since_ms && pointed.is_none_or(|pointed| listed.id.index >= pointed.index)
+        };
         let mut collection = Collection::default();
         let listed = self.list(partition).await?;
         collection.parts = self.list_parts(partition).await?;
         for listed in listed {
             let is_enough = collection.done.kept.len() >= keep.max(1);
-            if is_enough && pointed != Some(listed.id) {
+            if is_enough && pointed != Some(listed.id) && !may_be_pointed(&listed) {
                 collection.done.removed.push(listed.id);
             } else {
                 self.keep(listed.id, &mut collection).await?;
@@ -70,7 +77,7 @@ impl Repository {
             return Ok(collection.done);
         }
         self.delete(collection.done.removed.iter().map(|id| self.manifest_key(*id)).collect()).await?;
-        self.collect_parts(partition, now_ms.saturating_sub(Millis::of(grace)), &mut collection).await?;
+        self.collect_parts(partition, old_before_ms, &mut collection).await?;
         Ok(collection.done)
     }
 
