@@ -30,7 +30,8 @@ pub(crate) fn audit(world: &mut World) -> Check {
     counters(world)?;
     acknowledged(world)?;
     executed_once(world)?;
-    replay(world)
+    replay(world)?;
+    if world.config.archive.lost { world.rehearse() } else { Ok(()) }
 }
 
 /// I4: a plain call is executed at most once, however often it was passed on.
@@ -91,30 +92,37 @@ fn acknowledged(world: &World) -> Check {
 /// I9: the whole log, applied from the start to empty tables, gives the same hash and the same rows.
 fn replay(world: &mut World) -> Check {
     for p in 0..world.config.partitions {
-        let entries = world.tap[p as usize].clone();
-        let last = entries.last().map_or(LogPosition::default(), |it| LogPosition { index: it.index, term: it.term });
-        let log = RecoveredLog {
-            start: LogPosition::default(),
-            hard_state: HardState { term: last.term, vote: 1, commit: last.index },
-            entries,
-            generation: 0,
-            owner: None,
-        };
-        // Somebody who is no member, and applies what the members agreed on.
-        let observer = replica_on(world.machines.len(), 0);
-        let single = PartitionSettings::single(PartitionId(p), world.config.partitions);
-        let settings = PartitionSettings { replica: observer, bootstrap_voters: vec![FOUNDER], ..single };
-        let overlay = Overlay::new(p, Arc::new(SimState { disk: MemState::new(), canary: None }));
-        let mut replica = Partition::open(settings, log, overlay).map_err(|error| failed(&error))?;
-        replica.handle(abide_partition::Input::Tick, Millis(0)).map_err(|error| failed(&error))?;
-        while replica.poll_output().map_err(|error| failed(&error))?.is_some() {}
-        check(replica.stats().applied == last.index, Invariant::I9Determinism, || {
-            format!("p{p}: a replay applied {} of {} entries", replica.stats().applied, last.index)
-        })?;
-        world.check_hash(p, &replica)?;
+        let replica = replayed(world, p, u64::MAX)?;
         model::compare(replica.view(), &world.model.parts[p as usize])?;
     }
     Ok(())
+}
+
+/// The log up to an index, applied from the start to empty tables.
+pub(crate) fn replayed(world: &mut World, p: u32, index: u64) -> Check<Partition<SimState>> {
+    let mut entries = world.tap[p as usize].clone();
+    entries.truncate(usize::try_from(index).unwrap_or(usize::MAX));
+    let last = entries.last().map_or(LogPosition::default(), |it| LogPosition { index: it.index, term: it.term });
+    let log = RecoveredLog {
+        start: LogPosition::default(),
+        hard_state: HardState { term: last.term, vote: 1, commit: last.index },
+        entries,
+        generation: 0,
+        owner: None,
+    };
+    // Somebody who is no member, and applies what the members agreed on.
+    let observer = replica_on(world.machines.len(), 0);
+    let single = PartitionSettings::single(PartitionId(p), world.config.partitions);
+    let settings = PartitionSettings { replica: observer, bootstrap_voters: vec![FOUNDER], ..single };
+    let overlay = Overlay::new(p, Arc::new(SimState { disk: MemState::new(), canary: None }));
+    let mut replica = Partition::open(settings, log, overlay).map_err(|error| failed(&error))?;
+    replica.handle(abide_partition::Input::Tick, Millis(0)).map_err(|error| failed(&error))?;
+    while replica.poll_output().map_err(|error| failed(&error))?.is_some() {}
+    check(replica.stats().applied == last.index, Invariant::I9Determinism, || {
+        format!("p{p}: a replay applied {} of {} entries", replica.stats().applied, last.index)
+    })?;
+    world.check_hash(p, &replica)?;
+    Ok(replica)
 }
 
 /// What has not ended.

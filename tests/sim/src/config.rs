@@ -2,6 +2,9 @@
 
 use std::str::FromStr;
 
+use abide_snapshot::PartSizes;
+
+use crate::archive::{GRACE_MIN, Rules, SCALE};
 use crate::names;
 use crate::rng::Rng;
 
@@ -60,11 +63,21 @@ pub enum Canary {
     IgnoreTerm,
     /// What an earlier process of a node said is taken.
     OldBoots,
+    /// The pointer of a partition is moved before the parts are in the object store.
+    PointerFirst,
+    /// The object store tells of each object the size that was sent.
+    BlindUpload,
+    /// Pointers in the object store are replaced whatever they are.
+    BlindPointer,
+    /// The object store removes parts by their age.
+    ExpireParts,
+    /// A row is missing in what is saved.
+    PartialSave,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 31] = [
         Self::SkipFsync,
         Self::AckBeforeCommit,
         Self::DropTaken,
@@ -91,6 +104,11 @@ impl Canary {
         Self::CutLog,
         Self::IgnoreTerm,
         Self::OldBoots,
+        Self::PointerFirst,
+        Self::BlindUpload,
+        Self::BlindPointer,
+        Self::ExpireParts,
+        Self::PartialSave,
     ];
 
     /// The name on the command line.
@@ -123,11 +141,24 @@ impl Canary {
             Self::CutLog => "cut-log",
             Self::IgnoreTerm => "ignore-term",
             Self::OldBoots => "old-boots",
+            Self::PointerFirst => "pointer-first",
+            Self::BlindUpload => "blind-upload",
+            Self::BlindPointer => "blind-pointer",
+            Self::ExpireParts => "expire-parts",
+            Self::PartialSave => "partial-save",
         }
     }
 }
 
 impl Canary {
+    /// Whether it is about what is saved.
+    fn needs_archive(self) -> bool {
+        matches!(
+            self,
+            Self::PointerFirst | Self::BlindUpload | Self::BlindPointer | Self::ExpireParts | Self::PartialSave
+        )
+    }
+
     /// Whether one node alone cannot have this fault.
     fn needs_nodes(self) -> bool {
         matches!(
@@ -143,6 +174,7 @@ impl Canary {
                 | Self::CutLog
                 | Self::IgnoreTerm
                 | Self::OldBoots
+                | Self::BlindPointer
         )
     }
 }
@@ -187,6 +219,21 @@ impl Faults {
         self.members = class(200, 2_000);
         self.transfer = class(100, 1_000);
         self.wipe = class(50, 500);
+    }
+
+    /// What can go wrong with the object store.
+    fn draw_store(&mut self, rng: &mut Rng) {
+        let mut class = |low: u64, high: u64| {
+            let (on, rate) = (rng.chance(5_000), rng.range(low, high));
+            if on { rate } else { 0 }
+        };
+        self.store_lost = class(50, 1_500);
+        self.store_unknown = class(50, 1_500);
+        self.store_late = class(50, 1_000);
+        self.store_slow = class(50, 1_000);
+        self.store_down = class(2, 50);
+        self.store_damage = class(20, 500);
+        self.store_crash = class(5, 100);
     }
 }
 
@@ -248,8 +295,48 @@ pub(crate) struct Config {
     pub(crate) mix: [u64; 19],
     /// Whether failures come in such numbers that letters are dropped.
     pub(crate) flood: bool,
+    pub(crate) archive: Archive,
     pub(crate) faults: Faults,
     pub(crate) canary: Option<Canary>,
+}
+
+/// How partitions are saved in the object store.
+#[derive(Clone, Debug)]
+pub(crate) struct Archive {
+    /// Whether they are.
+    pub(crate) on: bool,
+    /// Longest time between two rounds of a process, in ms.
+    pub(crate) interval_ms: u64,
+    /// Longest way of a usual request, in ms.
+    pub(crate) way_ms: u64,
+    /// Chance that a replica is saved that does not lead.
+    pub(crate) followers: u64,
+    pub(crate) rules: Rules,
+    /// Whether everything is restored beside the cluster when the faults stop.
+    pub(crate) rehearsed: bool,
+    /// Whether all nodes are lost at the end.
+    pub(crate) lost: bool,
+}
+
+impl Archive {
+    fn draw(mut rng: Rng, partitions: u32, canary: Option<Canary>) -> Self {
+        let on = rng.chance(6_000) || canary.is_some_and(Canary::needs_archive);
+        let min = rng.range(100, 2_000);
+        Self {
+            on,
+            interval_ms: rng.range(300, 4_000),
+            way_ms: rng.range(2, 60),
+            followers: if rng.chance(5_000) { rng.range(500, 5_000) } else { 0 },
+            rules: Rules {
+                partitions,
+                sizes: PartSizes { min, spread: rng.range(100, 2_000), max: min + 4_000 },
+                keep: usize::try_from(rng.range(1, 3)).unwrap_or(1),
+                grace_ms: GRACE_MIN * SCALE + rng.range(0, 2_000 * SCALE),
+            },
+            rehearsed: on && rng.chance(3_000),
+            lost: on && rng.chance(3_000),
+        }
+    }
 }
 
 /// Chances of faults: of each event for crashes, otherwise of each thing that can go wrong.
@@ -295,6 +382,20 @@ pub(crate) struct Faults {
     pub(crate) transfer: u64,
     /// A machine loses its disks, in each round of the controller.
     pub(crate) wipe: u64,
+    /// A request to the object store fails without effect.
+    pub(crate) store_lost: u64,
+    /// It fails and has its effect.
+    pub(crate) store_unknown: u64,
+    /// A write fails and has its effect when the next attempt has long been made.
+    pub(crate) store_late: u64,
+    /// A request takes long, and others overtake it.
+    pub(crate) store_slow: u64,
+    /// The object store is down for a while, at each request.
+    pub(crate) store_down: u64,
+    /// An object is cut or a bit of it flipped when it is written.
+    pub(crate) store_damage: u64,
+    /// A process dies when it hears from the object store.
+    pub(crate) store_crash: u64,
 }
 
 impl Config {
@@ -329,6 +430,7 @@ impl Config {
         if nodes > 1 {
             faults.draw_network(&mut Rng::stream(seed, "network"));
         }
+        faults.draw_store(&mut Rng::stream(seed, "store"));
         match canary {
             Some(Canary::SkipFsync | Canary::AckBeforeCommit) => faults.power = faults.power.max(20),
             Some(Canary::DropTaken | Canary::DropCompletions | Canary::SwapFifo) => faults.kill = faults.kill.max(20),
@@ -346,6 +448,8 @@ impl Config {
             Some(Canary::PartialSnapshot) => faults.cut = 800,
             Some(Canary::CutLog) => (faults.cut, faults.members) = (2_000, 0),
             Some(Canary::OldBoots) => (faults.kill, faults.slow) = (60, 3_000),
+            Some(Canary::BlindUpload) => faults.store_damage = 500,
+            Some(Canary::BlindPointer) => (faults.store_slow, faults.transfer) = (2_000, 1_000),
             _ => {}
         }
         let mut mix = [0; 19];
@@ -399,6 +503,7 @@ impl Config {
             flow_retention,
             mix,
             flood: rng.chance(100),
+            archive: Archive::draw(Rng::stream(seed, "archived"), partitions, canary),
             faults,
             canary,
         };

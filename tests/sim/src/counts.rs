@@ -83,6 +83,44 @@ pub struct Counts {
     pub recent_unknown: u64,
     /// Reads that were answered.
     pub reads: u64,
+    /// Rounds of saving partitions.
+    pub rounds: u64,
+    /// Rounds that took too long, and were given up.
+    pub rounds_late: u64,
+    /// Processes that died in the middle of a round.
+    pub rounds_cut: u64,
+    /// Snapshots that were made in the object store.
+    pub saved: u64,
+    /// Snapshots that were not made.
+    pub unsaved: u64,
+    /// Snapshots that were made too late: the pointer named a newer one.
+    pub overtaken: u64,
+    /// Times that a pointer was moved by whoever asked.
+    pub pointed: u64,
+    /// Times that all of a snapshot was read behind the pointer.
+    pub verified: u64,
+    /// Parts that were in the object store already.
+    pub parts_reused: u64,
+    /// Parts that were removed because no snapshot names them.
+    pub parts_removed: u64,
+    /// Snapshots that were removed because newer ones are kept.
+    pub snapshots_removed: u64,
+    /// Requests to the object store.
+    pub store_requests: u64,
+    /// Requests that it did not answer well.
+    pub store_failures: u64,
+    /// Times that it was down.
+    pub store_outages: u64,
+    /// Objects that did not reach it as they were sent.
+    pub store_damaged: u64,
+    /// Parts that an operator took away because their content was wrong.
+    pub mended: u64,
+    /// Times that everything was restored from the object store.
+    pub rehearsals: u64,
+    /// Snapshots that were passed over then.
+    pub passed_over: u64,
+    /// Pairs of partitions whose snapshots did not fit together then.
+    pub gaps: u64,
     /// Events.
     pub events: u64,
     /// Simulated ms.
@@ -131,6 +169,25 @@ impl std::ops::AddAssign for Counts {
         self.attached += one.attached;
         self.recent_unknown += one.recent_unknown;
         self.reads += one.reads;
+        self.rounds += one.rounds;
+        self.rounds_late += one.rounds_late;
+        self.rounds_cut += one.rounds_cut;
+        self.saved += one.saved;
+        self.unsaved += one.unsaved;
+        self.overtaken += one.overtaken;
+        self.pointed += one.pointed;
+        self.verified += one.verified;
+        self.parts_reused += one.parts_reused;
+        self.parts_removed += one.parts_removed;
+        self.snapshots_removed += one.snapshots_removed;
+        self.store_requests += one.store_requests;
+        self.store_failures += one.store_failures;
+        self.store_outages += one.store_outages;
+        self.store_damaged += one.store_damaged;
+        self.mended += one.mended;
+        self.rehearsals += one.rehearsals;
+        self.passed_over += one.passed_over;
+        self.gaps += one.gaps;
         self.events += one.events;
         self.simulated_ms += one.simulated_ms;
     }

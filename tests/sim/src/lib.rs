@@ -10,6 +10,7 @@
 //! | `machine`, `net` | computers with their disks and clocks, and what is between them |
 //! | `node` | the shell: log batches with an fsync that takes time, checkpoints, snapshots, crashes, the log tap |
 //! | `ingress` | requests at any node, passed on to the leader and repeated when that is lost |
+//! | `archive` | the object store with its faults, rounds of saving, what has to hold of it, and restoring |
 //! | `cluster` | the controller: who belongs to which group |
 //! | `host` | activations that run ahead of their commit, flows from their journals |
 //! | `program`, `app`, `names` | the simulated application |
@@ -21,6 +22,7 @@
 //! | `config`, `rng`, `trace`, `counts` | what a seed decides, and what it led to |
 
 mod app;
+mod archive;
 mod audit;
 mod client;
 mod cluster;

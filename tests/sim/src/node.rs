@@ -18,6 +18,7 @@ use abide_storage::{Checkpoint, LogBatch, LogStore, LogWrite, Overlay, StorageEr
 pub(crate) use disk::Crash;
 use snapshot::{Loading, Offer};
 
+use crate::archive::{Round, Way};
 use crate::config::Canary;
 use crate::host::{Ask, Cx, Host, HostMsg, Timer};
 use crate::ingress::{Pending, Reading, Serving};
@@ -62,6 +63,9 @@ pub(crate) struct Node {
     pub(crate) boots: BTreeMap<usize, u64>,
     /// Requests that came here and have no answer yet.
     pub(crate) errands: BTreeMap<u64, Pending>,
+    /// Its way to the object store, and what it is saving there.
+    pub(crate) way: Way,
+    pub(crate) round: Option<Round>,
 }
 
 /// A replica and what the shell knows of it.
@@ -114,6 +118,8 @@ impl World {
             known: BTreeMap::new(),
             boots: BTreeMap::new(),
             errands: BTreeMap::new(),
+            way: Way::default(),
+            round: None,
         };
         for p in self.machines[number].dirty.clone() {
             self.forget_replica(number, p)?;
@@ -124,6 +130,10 @@ impl World {
         self.turn_of(&mut node);
         let delay = self.tick_length(&node);
         self.soon(&node, delay, Step::Tick);
+        if self.config.archive.on {
+            let delay = self.rng.archive.range(0, self.config.archive.interval_ms);
+            self.soon_aside(&node, delay, Step::Save);
+        }
         self.machines[number].process = Some(node);
         Ok(())
     }

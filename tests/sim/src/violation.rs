@@ -45,6 +45,10 @@ pub enum Invariant {
     I21Schedules,
     /// No code runs of what is paused or over.
     I22Stopped,
+    /// What the object store is said to have is whole and is the state at its index, and it never gets older.
+    I23Bucket,
+    /// What is lost can be had from the object store, as it was saved.
+    I24Restored,
     /// Each partition is led soon after the faults stop.
     L1Leaders,
     /// Replicas that lag catch up, and equal the others.
@@ -53,6 +57,8 @@ pub enum Invariant {
     L5NotJoint,
     /// After the faults stop, everything ends.
     L6Progress,
+    /// After the faults stop, every partition is saved.
+    L7Saved,
     /// The node stopped although nothing was wrong with its disks.
     Stopped,
 }

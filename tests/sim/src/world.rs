@@ -7,6 +7,7 @@ use abide_model::command::Command;
 use abide_model::id::{InvocationId, ObjectId, ScheduleId};
 use abide_storage::LogEntry;
 
+use crate::archive::{Answered, Archive};
 use crate::audit;
 use crate::client::{Awakeable, Request};
 use crate::cluster::Cluster;
@@ -52,6 +53,8 @@ pub(crate) enum Event {
     Client(u64),
     Timeout(u64),
     Complete(Awakeable),
+    /// A request reaches the object store.
+    Store(u64),
 }
 
 /// Something that a process does.
@@ -72,6 +75,17 @@ pub(crate) enum Step {
     LoadFails(u32, u64),
     Come(u64, Box<Pending>),
     Retry(u64, u32),
+    /// It looks whether something is to be saved.
+    Save,
+    /// The object store answers.
+    Answer(u64, Box<Answered>),
+}
+
+impl Event {
+    /// Whether it is of the archive, which has crashes of its own.
+    fn is_aside(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::Process(_, _, Step::Save | Step::Answer(..)))
+    }
 }
 
 /// An event in the heap: time, tie-break, arrival.
@@ -106,6 +120,7 @@ pub(crate) struct Streams {
     pub(crate) host: Rng,
     pub(crate) client: Rng,
     pub(crate) control: Rng,
+    pub(crate) archive: Rng,
 }
 
 /// A run.
@@ -126,6 +141,7 @@ pub(crate) struct World {
     pub(crate) exits: bool,
     pub(crate) net: Net,
     pub(crate) cluster: Cluster,
+    pub(crate) archive: Archive,
     /// Committed entries of each partition, from index 1.
     pub(crate) tap: Vec<Vec<LogEntry>>,
     pub(crate) hashes: BTreeMap<(u32, u64), u64>,
@@ -185,6 +201,7 @@ impl World {
                 host: stream("host"),
                 client: stream("client"),
                 control: stream("control"),
+                archive: stream("archive"),
             },
             time: 0,
             latest_wall: 0,
@@ -195,6 +212,7 @@ impl World {
             exits: false,
             net: Net::default(),
             cluster: Cluster::new(config.partitions),
+            archive: Archive::new(),
             tap: (0..config.partitions).map(|_| Vec::new()).collect(),
             hashes: BTreeMap::new(),
             leaders: BTreeMap::new(),
@@ -246,7 +264,7 @@ impl World {
             }
             self.counts.events += 1;
             self.step(event)?;
-            self.end_storm();
+            self.end_storm()?;
             if self.over {
                 break;
             }
@@ -273,6 +291,9 @@ impl World {
 
     /// Now and then a process dies or stops just before an event, which happens to whoever is left.
     fn step(&mut self, event: Event) -> Check {
+        if event.is_aside() {
+            return self.dispatch(event);
+        }
         // More nodes have more events in the same time.
         let scale = if self.config.nodes == 1 { 10_000 } else { 100_000 };
         for (rate, how) in [(self.faults.power, Crash::Power), (self.faults.kill, Crash::Kill)] {
@@ -327,6 +348,7 @@ impl World {
                 self.complete_awakeable(awakeable);
                 Ok(())
             }
+            Event::Store(number) => self.reaches_store(number),
         }
     }
 
@@ -370,6 +392,8 @@ impl World {
             }
             Step::Come(number, pending) => self.comes(node, number, *pending),
             Step::Retry(number, copy) => self.retry(node, number, copy),
+            Step::Save => self.save(node),
+            Step::Answer(number, answered) => self.store_answers(node, number, *answered),
         }
     }
 
@@ -393,13 +417,13 @@ impl World {
     }
 
     /// Ends the storm when the clients have asked everything.
-    fn end_storm(&mut self) {
+    fn end_storm(&mut self) -> Check {
         if self.calm_since.is_some() {
-            return;
+            return Ok(());
         }
         let asked = self.requests_left == 0 && self.requests.is_empty() && self.time >= self.config.storm_ms;
         if !asked && self.time <= STORM_MAX {
-            return;
+            return Ok(());
         }
         self.trace.line(format_args!("the faults stop"));
         self.calm_since = Some(self.time);
@@ -414,6 +438,7 @@ impl World {
             self.after(500, Event::Boot(number));
         }
         self.after(100, Event::Operators);
+        if self.config.archive.rehearsed { self.rehearse() } else { Ok(()) }
     }
 
     /// A round of the operators in the calm: they help, and look whether everything has ended.
@@ -422,12 +447,13 @@ impl World {
         self.calm_down();
         let since = self.calm_since.unwrap_or(self.time);
         self.groups_heal(self.time - since)?;
+        self.archive_heals(self.time - since)?;
         let slowest = self.machines.iter().map(|machine| machine.wall(self.time)).min().unwrap_or(0);
         let late = slowest.saturating_sub(LATE_MAX);
         let ended = self.requests.is_empty()
             && self.model.parts.iter().all(|part| part.is_empty() && part.is_drained() && !part.is_late(late))
             && self.machines.iter().all(|machine| machine.process.as_ref().is_some_and(Node::is_quiet));
-        let drained = ended && self.is_settled();
+        let drained = ended && self.is_settled() && self.is_archived();
         let what = if ended && !self.is_settled() { Invariant::L4Converges } else { Invariant::L6Progress };
         check(drained || self.time < since + CALM_MAX, what, || audit::stuck(self))?;
         self.over = drained;
@@ -450,8 +476,13 @@ impl World {
 
     /// Something happens `delay` ms from now.
     pub(crate) fn after(&mut self, delay: u64, event: Event) {
-        self.scheduled += 1;
         let tie = self.rng.schedule.next();
+        self.at(delay, tie, event);
+    }
+
+    /// The same with a tie-break that was drawn.
+    pub(crate) fn at(&mut self, delay: u64, tie: u64, event: Event) {
+        self.scheduled += 1;
         self.heap.push(Scheduled(Reverse((self.time + delay, tie, self.scheduled)), event));
     }
 }

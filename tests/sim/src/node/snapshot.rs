@@ -35,29 +35,36 @@ impl World {
     /// Takes an export of the tables when a follower needs one and no checkpoint is under way.
     pub(super) fn offer_if_wanted(&mut self, node: &mut Node, p: u32) -> Check {
         let now = Millis(self.wall(node.number));
-        let Some(slot) = node.slots.get_mut(&p) else { return Ok(()) };
-        if !slot.snapshot_wanted || slot.checkpoint.is_some() {
+        if node.slots.get(&p).is_none_or(|slot| !slot.snapshot_wanted) {
             return Ok(());
         }
+        let Some((point, rows)) = self.export(node, p)? else { return Ok(()) };
+        let Some(slot) = node.slots.get_mut(&p) else { return Ok(()) };
         slot.snapshot_wanted = false;
+        let index = point.index;
+        slot.partition.handle(Input::Offer(point.clone()), now).map_err(|error| failed(&error))?;
+        slot.offer = Some(Offer { point, rows });
+        let delay = self.rng.disk.range(1_000, 5_000);
+        self.soon(node, delay, Step::Withdraw(p, index));
+        self.trace.line(format_args!("n{} p{p} offers its state at {index}", node.number + 1));
+        self.turn_of(node);
+        Ok(())
+    }
+
+    /// The tables as of now; nothing while a checkpoint is under way.
+    pub(crate) fn export(&mut self, node: &mut Node, p: u32) -> Check<Option<(SnapshotPoint, Vec<(Bytes, Bytes)>)>> {
+        let Some(slot) = node.slots.get_mut(&p).filter(|slot| slot.checkpoint.is_none()) else { return Ok(None) };
         let begun = slot.partition.begin_checkpoint();
         let point = slot.partition.snapshot_point();
         let export = slot.partition.view().export().map_err(|error| stopped(&error))?;
         let rows = export.page(None, usize::MAX).map_err(|error| stopped(&error))?;
         slot.entries_since_checkpoint = 0;
         slot.checkpoint = begun;
-        let index = point.index;
-        slot.partition.handle(Input::Offer(point.clone()), now).map_err(|error| failed(&error))?;
-        slot.offer = Some(Offer { point, rows });
         if slot.checkpoint.is_some() {
             let delay = self.rng.disk.range(0, 40);
             self.soon(node, delay, Step::Checkpoint(p));
         }
-        let delay = self.rng.disk.range(1_000, 5_000);
-        self.soon(node, delay, Step::Withdraw(p, index));
-        self.trace.line(format_args!("n{} p{p} offers its state at {index}", node.number + 1));
-        self.turn_of(node);
-        Ok(())
+        Ok(Some((point, rows)))
     }
 
     /// An export is given up once nobody is being sent it.
