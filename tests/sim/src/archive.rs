@@ -2,6 +2,7 @@
 //!
 //! The store's clock runs faster than that of the nodes, so that a run of a minute sees what days bring.
 
+mod again;
 mod bucket;
 mod post;
 mod restore;
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use abide_model::codec::FEATURES;
 use abide_model::id::{Millis, PartitionId};
+use abide_partition::{Partition, SnapshotPoint};
 use abide_snapshot::{PointerMove, REUSE_AGE, SnapshotKind, SnapshotMeta, StoreError};
 pub(crate) use bucket::Bucket;
 pub(crate) use post::{Answered, Request};
@@ -22,6 +24,7 @@ use watch::Seen;
 use crate::config::Canary;
 use crate::node::Node;
 use crate::rng::fold;
+use crate::store::SimState;
 use crate::violation::{Check, Invariant, check};
 use crate::world::{EPOCH_MS, Event, Step, World};
 
@@ -139,7 +142,6 @@ impl World {
         if point.index == 0 || rows.is_empty() {
             return Ok(None);
         }
-        let stats = slot.partition.stats();
         self.check_hash(p, &slot.partition)?;
         let digest = digest(&rows);
         let known = *self.archive.rows.entry((p, point.index)).or_insert(digest);
@@ -151,19 +153,23 @@ impl World {
             let at = self.rng.archive.range(1, rows.len() as u64 - 1);
             rows.remove(usize::try_from(at).unwrap_or(1));
         }
-        let meta = SnapshotMeta {
+        let meta = self.meta_of(p, &point, &slot.partition, node.number);
+        self.trace.line(format_args!("n{} p{p} saves its state at {}", node.number + 1, point.index));
+        Ok(Some(Export { meta, rows }))
+    }
+
+    fn meta_of(&self, p: u32, point: &SnapshotPoint, partition: &Partition<SimState>, node: usize) -> SnapshotMeta {
+        SnapshotMeta {
             kind: SnapshotKind::Partition,
             partition: PartitionId(p),
             index: point.index,
             term: point.term,
-            log_time: slot.partition.log_time(),
-            state_hash: stats.state_hash,
-            node_id: node.number as u64 + 1,
+            log_time: partition.log_time(),
+            state_hash: partition.stats().state_hash,
+            node_id: node as u64 + 1,
             features: FEATURES,
-            created_at: Millis(self.store_clock_of(node.number)),
-        };
-        self.trace.line(format_args!("n{} p{p} saves its state at {}", node.number + 1, point.index));
-        Ok(Some(Export { meta, rows }))
+            created_at: Millis(self.store_clock_of(node)),
+        }
     }
 
     /// The store's clock as a node has it: clocks differ by seconds.

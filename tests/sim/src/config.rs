@@ -232,7 +232,7 @@ impl Faults {
         self.store_late = class(50, 1_000);
         self.store_slow = class(50, 1_000);
         self.store_down = class(2, 50);
-        self.store_damage = class(20, 500);
+        self.store_damage = class(50, 1_000);
         self.store_crash = class(5, 100);
     }
 }

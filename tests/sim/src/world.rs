@@ -172,7 +172,7 @@ pub(crate) struct World {
     /// Requests that complete an awakeable.
     pub(crate) completions: BTreeMap<u64, Awakeable>,
     pub(crate) calm_since: Option<u64>,
-    over: bool,
+    pub(crate) over: bool,
     /// Rounds of the operators in the calm.
     pub(crate) ticks: u64,
     /// How many times each schedule had accounted for when the calm began.

@@ -150,3 +150,28 @@ fn records_of_a_leadership_that_is_over() {
 fn a_message_of_an_earlier_process() {
     assert_eq!(caught(Canary::OldBoots, 20), Invariant::I11Transport);
 }
+
+#[test]
+fn a_pointer_before_the_parts() {
+    assert_eq!(caught(Canary::PointerFirst, 10), Invariant::I23Bucket);
+}
+
+#[test]
+fn a_store_that_tells_what_was_sent() {
+    assert_eq!(caught(Canary::BlindUpload, 20), Invariant::I23Bucket);
+}
+
+#[test]
+fn a_pointer_that_is_moved_whatever_it_names() {
+    assert_eq!(caught(Canary::BlindPointer, 60), Invariant::I23Bucket);
+}
+
+#[test]
+fn parts_that_are_removed_because_they_are_old() {
+    assert_eq!(caught(Canary::ExpireParts, 20), Invariant::I23Bucket);
+}
+
+#[test]
+fn a_row_that_is_not_saved() {
+    assert_eq!(caught(Canary::PartialSave, 10), Invariant::I23Bucket);
+}

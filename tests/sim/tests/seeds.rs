@@ -55,6 +55,17 @@ fn everything_happens_somewhere() {
         (total.recent_done, "requests that were answered from recent results"),
         (total.attached, "repeated requests that were found under way"),
         (total.reads, "reads"),
+        (total.saved, "snapshots in the object store"),
+        (total.unsaved, "snapshots that were not made"),
+        (total.overtaken, "snapshots that came too late"),
+        (total.rounds_cut, "deaths in the middle of saving"),
+        (total.parts_reused, "parts that were there already"),
+        (total.snapshots_removed, "snapshots that were removed"),
+        (total.parts_removed, "parts that were removed"),
+        (total.store_failures, "failures of the object store"),
+        (total.store_outages, "times without the object store"),
+        (total.store_damaged, "damaged objects"),
+        (total.rehearsals, "restored clusters"),
     ] {
         assert!(count > 0, "no {what} among {SEEDS:?}");
     }

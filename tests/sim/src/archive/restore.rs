@@ -67,7 +67,9 @@ impl World {
         let mut disk = MemLog::new();
         disk.commit(&LogBatch { writes: log, sync: true }).map_err(|error| stopped(&error))?;
         store.sync().map_err(|error| stopped(&error))?;
-        self.begin_anew(disk, &store)
+        let mut partitions = self.begin_anew(disk, &store)?;
+        // While the others go on, they would find the snapshots of a stranger.
+        if self.over && keeps_id { self.save_again(&mut partitions) } else { Ok(()) }
     }
 
     /// The index of the newest snapshot that can be read to its end, by what became of its objects.
@@ -79,7 +81,7 @@ impl World {
     }
 
     /// The restored partitions begin, and all messages between them arrive.
-    fn begin_anew(&self, mut log: MemLog, store: &Arc<SimState>) -> Check {
+    fn begin_anew(&self, mut log: MemLog, store: &Arc<SimState>) -> Check<Vec<Partition<SimState>>> {
         // Later than everything that was.
         let now = Millis(self.latest_wall + 1);
         let mut partitions = Vec::new();
@@ -135,7 +137,7 @@ impl World {
                 format!("p{p} was restored, and {left} of its messages do not arrive")
             })?;
         }
-        Ok(())
+        Ok(partitions)
     }
 }
 
