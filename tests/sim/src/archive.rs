@@ -34,6 +34,8 @@ pub(crate) const SCALE: u64 = 250;
 const ROUND_MAX: u64 = 2_500;
 /// Longest way of a request to the store in ms.
 const WAY_MAX: u64 = 500;
+/// The same in the calm.
+const CALM_WAY_MAX: u64 = 4;
 /// How long after the faults have stopped an operator looks at all snapshots, in ms.
 const MEND_AFTER: u64 = 4_000;
 /// How long it may take until every partition is saved again, in ms of calm.
@@ -209,19 +211,21 @@ impl World {
 
     /// A request begins its way. What becomes of it is decided here.
     fn send_request(&mut self, node: &Node, number: u64, request: Request) {
+        // A large state in small parts has to be saved within a round.
+        let way_ms = self.config.archive.way_ms.min(if self.is_calm() { CALM_WAY_MAX } else { WAY_MAX });
         let rng = &mut self.rng.archive;
         let faults = &self.faults;
         let fate = if rng.chance(faults.store_lost) {
             Fate::Lost
         } else if rng.chance(faults.store_unknown) {
             Fate::AnswerLost
-        } else if request.is_write() && rng.chance(faults.store_late) {
+        } else if request.has_effect() && rng.chance(faults.store_late) {
             Fate::Late(rng.range(1, WAY_MAX))
         } else {
             Fate::Done
         };
         let slow = rng.chance(faults.store_slow);
-        let delay = rng.range(1, if slow { WAY_MAX } else { self.config.archive.way_ms });
+        let delay = rng.range(1, if slow { WAY_MAX } else { way_ms });
         self.archive.sent += 1;
         let errand = Errand { request, from: Some((node.number, node.epoch, number)), fate };
         self.archive.errands.insert(self.archive.sent, errand);

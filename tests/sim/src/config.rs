@@ -386,7 +386,7 @@ pub(crate) struct Faults {
     pub(crate) store_lost: u64,
     /// It fails and has its effect.
     pub(crate) store_unknown: u64,
-    /// A write fails and has its effect when the next attempt has long been made.
+    /// A write or a deletion fails and has its effect when the next attempt has long been made.
     pub(crate) store_late: u64,
     /// A request takes long, and others overtake it.
     pub(crate) store_slow: u64,

@@ -37,6 +37,11 @@ impl Request {
     pub(crate) fn is_write(&self) -> bool {
         self.label().0 == "write"
     }
+
+    /// Whether the store is another one afterwards.
+    pub(crate) fn has_effect(&self) -> bool {
+        self.is_write() || matches!(self, Self::Delete(_))
+    }
 }
 
 /// What it answers.
