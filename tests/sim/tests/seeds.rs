@@ -57,7 +57,6 @@ fn everything_happens_somewhere() {
         (total.reads, "reads"),
         (total.saved, "snapshots in the object store"),
         (total.unsaved, "snapshots that were not made"),
-        (total.overtaken, "snapshots that came too late"),
         (total.rounds_cut, "deaths in the middle of saving"),
         (total.parts_reused, "parts that were there already"),
         (total.snapshots_removed, "snapshots that were removed"),
