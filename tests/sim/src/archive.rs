@@ -22,7 +22,7 @@ pub(crate) use round::{Round, Rules, Way};
 use watch::Seen;
 
 use crate::config::Canary;
-use crate::node::Node;
+use crate::node::{Node, Offer};
 use crate::rng::fold;
 use crate::store::SimState;
 use crate::violation::{Check, Invariant, check};
@@ -138,7 +138,7 @@ impl World {
 
     /// The state of a partition as of now, unless a checkpoint is in its way.
     fn export_for_store(&mut self, node: &mut Node, p: u32) -> Check<Option<Export>> {
-        let Some((point, mut rows)) = self.export(node, p)? else { return Ok(None) };
+        let Some(Offer { point, mut rows }) = self.export(node, p)? else { return Ok(None) };
         let Some(slot) = node.slots.get(&p) else { return Ok(None) };
         // A replica that just came, and has nothing.
         if point.index == 0 || rows.is_empty() {

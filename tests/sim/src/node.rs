@@ -16,7 +16,8 @@ use abide_model::view::View as _;
 use abide_partition::{Input, Partition, PartitionError, PartitionSettings};
 use abide_storage::{Checkpoint, LogBatch, LogStore, LogWrite, Overlay, StorageError};
 pub(crate) use disk::Crash;
-use snapshot::{Loading, Offer};
+use snapshot::Loading;
+pub(crate) use snapshot::Offer;
 
 use crate::archive::{Round, Way};
 use crate::config::Canary;

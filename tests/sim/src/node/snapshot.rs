@@ -18,8 +18,8 @@ use crate::world::Step;
 
 /// The tables as of a point, for whoever needs them.
 pub(crate) struct Offer {
-    point: SnapshotPoint,
-    rows: Vec<(Bytes, Bytes)>,
+    pub(crate) point: SnapshotPoint,
+    pub(crate) rows: Vec<(Bytes, Bytes)>,
 }
 
 /// A snapshot that is being loaded beside the tables.
@@ -38,12 +38,12 @@ impl World {
         if node.slots.get(&p).is_none_or(|slot| !slot.snapshot_wanted) {
             return Ok(());
         }
-        let Some((point, rows)) = self.export(node, p)? else { return Ok(()) };
+        let Some(offer) = self.export(node, p)? else { return Ok(()) };
         let Some(slot) = node.slots.get_mut(&p) else { return Ok(()) };
         slot.snapshot_wanted = false;
-        let index = point.index;
-        slot.partition.handle(Input::Offer(point.clone()), now).map_err(|error| failed(&error))?;
-        slot.offer = Some(Offer { point, rows });
+        let index = offer.point.index;
+        slot.partition.handle(Input::Offer(offer.point.clone()), now).map_err(|error| failed(&error))?;
+        slot.offer = Some(offer);
         let delay = self.rng.disk.range(1_000, 5_000);
         self.soon(node, delay, Step::Withdraw(p, index));
         self.trace.line(format_args!("n{} p{p} offers its state at {index}", node.number + 1));
@@ -52,7 +52,7 @@ impl World {
     }
 
     /// The tables as of now; nothing while a checkpoint is under way.
-    pub(crate) fn export(&mut self, node: &mut Node, p: u32) -> Check<Option<(SnapshotPoint, Vec<(Bytes, Bytes)>)>> {
+    pub(crate) fn export(&mut self, node: &mut Node, p: u32) -> Check<Option<Offer>> {
         let Some(slot) = node.slots.get_mut(&p).filter(|slot| slot.checkpoint.is_none()) else { return Ok(None) };
         let begun = slot.partition.begin_checkpoint();
         let point = slot.partition.snapshot_point();
@@ -64,7 +64,7 @@ impl World {
             let delay = self.rng.disk.range(0, 40);
             self.soon(node, delay, Step::Checkpoint(p));
         }
-        Ok(Some((point, rows)))
+        Ok(Some(Offer { point, rows }))
     }
 
     /// An export is given up once nobody is being sent it.
