@@ -8,12 +8,13 @@ fn sources() -> Vec<(PathBuf, String)> {
     let mut folders: Vec<PathBuf> = ["actors", "cluster", "sdk"].map(|folder| root.join(folder)).into();
     let mut sources = Vec::new();
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
+        for entry in std::fs::read_dir(&folder).expect("the folder is there") {
+            let path = entry.expect("the folder can be read").path();
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                sources.push((path.clone(), std::fs::read_to_string(&path).unwrap()));
+                let text = std::fs::read_to_string(&path).expect("sources are text");
+                sources.push((path, text));
             }
         }
     }
