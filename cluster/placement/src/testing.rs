@@ -322,11 +322,24 @@ impl World {
         actions
     }
 
+    /// Whether somebody who answers still gets entries, after which there may be something to do.
+    fn is_catching_up(&self) -> bool {
+        self.groups.values().filter(|group| group.leader.is_some()).any(|group| {
+            let behind = |replica: &&ReplicaId| group.matched.get(*replica) != Some(&group.last);
+            group
+                .voters
+                .iter()
+                .chain(&group.learners)
+                .filter(|replica| self.is_alive(replica.node))
+                .any(|of| behind(&of))
+        })
+    }
+
     /// Rounds until nothing is left to do.
     pub(crate) fn settle(&mut self) {
         let mut quiet = 0;
         for _ in 0..1_000 {
-            quiet = if self.round().is_empty() { quiet + 1 } else { 0 };
+            quiet = if self.round().is_empty() && !self.is_catching_up() { quiet + 1 } else { 0 };
             // Longer than leaders are left alone.
             if quiet == 8 {
                 return;
