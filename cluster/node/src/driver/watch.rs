@@ -110,21 +110,43 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     /// Whether the group of a replica goes on without it, and nobody wants it back.
     fn is_forgotten(&self, id: PartitionId, others: &[&ReplicaStatus]) -> bool {
         let Some(slot) = self.slots.get(&id) else { return false };
-        // What was told before the group took it is not about it.
-        if slot.opened.elapsed() < NEW_TIME {
-            return false;
-        }
-        let (own, stats) = (slot.partition.replica(), slot.partition.stats());
-        let without = |leader: &&&ReplicaStatus| {
-            leader.leads
-                && leader.term >= stats.term
-                && leader.applied > stats.applied
-                && leader.members.as_ref().is_some_and(|members| !members.contains(own))
+        let stats = slot.partition.stats();
+        let own = Own {
+            replica: slot.partition.replica(),
+            term: stats.term,
+            applied: stats.applied,
+            open_for: slot.opened.elapsed(),
         };
         let wanted = self.cluster.wanted();
+        own.is_forgotten(wanted.placements.get(&id).map(|row| row.replicas.as_slice()), others)
+    }
+}
+
+/// What a replica of this node knows of itself.
+struct Own {
+    replica: u64,
+    term: u64,
+    applied: u64,
+    open_for: Duration,
+}
+
+impl Own {
+    /// Whether a leader tells of a group without this replica, and it is not among those that are `wanted`.
+    fn is_forgotten(&self, wanted: Option<&[u64]>, others: &[&ReplicaStatus]) -> bool {
+        // What was told before the group took it is not about it.
+        if self.open_for < NEW_TIME {
+            return false;
+        }
         // Who does not know what is wanted does not give up what it has.
-        let is_wanted = wanted.placements.get(&id).is_none_or(|row| row.replicas.contains(&own));
-        !is_wanted && others.iter().any(|other| without(&other))
+        if wanted.is_none_or(|wanted| wanted.contains(&self.replica)) {
+            return false;
+        }
+        others.iter().any(|leader| {
+            leader.leads
+                && leader.term >= self.term
+                && leader.applied > self.applied
+                && leader.members.as_ref().is_some_and(|members| !members.contains(self.replica))
+        })
     }
 }
 
@@ -189,5 +211,33 @@ mod tests {
     fn without_a_majority_nobody_is_wrong() {
         assert_eq!(judged(&[(64, 1)], &[&[(64, 9)]], 3), Verdict::Disputed { index: 64 });
         assert_eq!(judged(&[(64, 1)], &[&[(64, 9)], &[(64, 8)]], 3), Verdict::Disputed { index: 64 });
+    }
+
+    /// A replica that has just begun took its leader's earlier word for its dismissal once, and its group hung.
+    #[test]
+    fn a_replica_goes_only_when_its_group_goes_on_without_it_and_nobody_wants_it() {
+        let leader = |members: &[u64], term, applied| ReplicaStatus {
+            leads: true,
+            term,
+            applied,
+            members: Some(abide_partition::Members::of(members.iter().copied())),
+            ..ReplicaStatus::default()
+        };
+        let own = Own { replica: 9, term: 3, applied: 50, open_for: NEW_TIME };
+        let without = leader(&[1, 2], 3, 60);
+        assert!(own.is_forgotten(Some(&[1, 2]), &[&without]));
+        assert!(!own.is_forgotten(Some(&[1, 2, 9]), &[&without]), "it is wanted");
+        assert!(!own.is_forgotten(None, &[&without]), "nobody here knows what is wanted");
+        let new = Own { open_for: NEW_TIME - Duration::from_millis(1), ..own };
+        assert!(!new.is_forgotten(Some(&[1, 2]), &[&without]), "it may be of before it came");
+        let own = Own { open_for: NEW_TIME, ..new };
+        for (other, why) in [
+            (leader(&[1, 2, 9], 3, 60), "it belongs to the group"),
+            (leader(&[1, 2], 2, 60), "an earlier leader"),
+            (leader(&[1, 2], 3, 50), "it may not have applied the change that takes it in"),
+            (ReplicaStatus { leads: false, ..leader(&[1, 2], 3, 60) }, "a follower"),
+        ] {
+            assert!(!own.is_forgotten(Some(&[1, 2]), &[&other]), "{why}");
+        }
     }
 }
