@@ -213,6 +213,8 @@ struct Slot<S> {
     exports: Exports,
     /// Since when it leads.
     leads_since: Option<Instant>,
+    /// Looks in a row at which it differed from others, and no majority said who is right.
+    disputes: u32,
     /// It was found to be wrong, and answers nobody any more.
     condemned: bool,
     /// The term of another leader, of which it may not hear before its write is durable.

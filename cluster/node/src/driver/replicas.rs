@@ -78,6 +78,7 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
             rounds: Rounds::default(),
             exports: Exports::default(),
             leads_since: None,
+            disputes: 0,
             condemned: false,
             deposed: None,
             urged: None,

@@ -22,6 +22,8 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a replica that begins is not compared with what others tell of its group. Longer than anything that is told
 /// counts.
 const NEW_TIME: Duration = Duration::from_secs(5);
+/// Looks in a row at which replicas differ before it is called a dispute: one that could decide may not have spoken yet.
+const DISPUTES_MIN: u32 = 3;
 /// Log entries that are saved of a replica that is wrong.
 const EVIDENCE_ENTRIES: u64 = 1_024;
 
@@ -62,11 +64,14 @@ impl<L: LogStore, S: StateStore> Driver<L, S> {
     }
 
     fn compare(&mut self, id: PartitionId, others: &[&ReplicaStatus]) -> Result<(), Fatal> {
-        let Some(slot) = self.slots.get(&id) else { return Ok(()) };
+        let Some(slot) = self.slots.get_mut(&id) else { return Ok(()) };
         let members = slot.partition.members();
         let voters = members.voters.len();
         let members = others.iter().copied().filter(|replica| members.contains(replica.replica));
-        match judge(slot.partition.hash_points().iter().copied(), members, voters) {
+        let verdict = judge(slot.partition.hash_points().iter().copied(), members, voters);
+        slot.disputes = if matches!(verdict, Verdict::Disputed { .. }) { slot.disputes.saturating_add(1) } else { 0 };
+        match verdict {
+            Verdict::Disputed { .. } if slot.disputes < DISPUTES_MIN => Ok(()),
             Verdict::Sound => Ok(()),
             Verdict::Disputed { index } => {
                 self.metrics.diverged(id);
