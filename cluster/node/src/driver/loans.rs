@@ -29,6 +29,9 @@ use crate::cluster::{Cluster, SILENCE_MAX};
 
 /// What waits on the way to or from one attempt at most; more ends the loan.
 const UNDER_WAY_MAX: usize = 4_096;
+/// Attempts that one node runs for this one at most: each is a request that waits for its answer, and between two nodes
+/// only 4,096 may. Further ones wait as if nobody had their code.
+const LENT_MAX: usize = 1_024;
 /// How long after a loan that broke the next attempt begins.
 const PAUSE_MS: u64 = 500;
 
@@ -129,6 +132,7 @@ impl Loans {
                 .iter()
                 .any(|code| code.service == *service && version.map_or(code.current, |version| code.version == version))
         };
+        let has_room = |node: NodeId| self.lent.values().filter(|lent| lent.to == node).count() < LENT_MAX;
         let told = cluster.statuses();
         let able: Vec<NodeId> = told
             .iter()
@@ -137,6 +141,7 @@ impl Loans {
                     && told.at.elapsed() < SILENCE_MAX
                     && !told.status.stopping
                     && has_code(&told.status)
+                    && has_room(**node)
             })
             .map(|(node, _)| *node)
             .collect();

@@ -118,6 +118,22 @@ async fn what_is_new_has_to_be_current_where_it_runs() {
 }
 
 #[test]
+fn a_node_runs_so_many_attempts_for_another_at_most() {
+    let (mut loans, _lent) = loans();
+    let cluster = Cluster::new(NodeId(1));
+    tells(&cluster, OTHER, "1", true, false);
+    for unique in 0..LENT_MAX as u128 {
+        let start = start(unique, Some("1"), Form::Flow);
+        assert_eq!(loans.elsewhere(&cluster, &start), Some(OTHER));
+        loans.lend(OTHER, start);
+    }
+    let next = start(u128::MAX, Some("1"), Form::Flow);
+    assert_eq!(loans.elsewhere(&cluster, &next), None);
+    loans.over(id(0));
+    assert_eq!(loans.elsewhere(&cluster, &next), Some(OTHER));
+}
+
+#[test]
 fn news_of_the_attempt_that_was_lent_go_with_it() {
     let (mut loans, lent) = loans();
     loans.lend(OTHER, start(7, Some("1"), Form::Flow));
