@@ -108,14 +108,14 @@ pub(crate) async fn give_back(
     }
 }
 
-/// Whether a command is of an attempt.
-pub(crate) fn is_of(body: &Body, id: InvocationId, attempt: u32) -> bool {
-    let (of, number) = match body {
+/// The attempt that a command is of, if it is one of an attempt.
+pub(crate) fn attempt_of(body: &Body) -> Option<(InvocationId, u32)> {
+    let (id, attempt) = match body {
         Body::Append(append) => (&append.id, append.attempt),
         Body::AttemptFailed(failed) if failed.accept.is_none() => (&failed.id, failed.attempt),
-        _ => return false,
+        _ => return None,
     };
-    InvocationId::from_bytes(of) == Some(id) && number == attempt
+    Some((InvocationId::from_bytes(id)?, attempt))
 }
 
 /// What waits, in order, up to some bytes; `None` when there will be no more.
@@ -227,7 +227,7 @@ mod tests {
     async fn deeds_wait_for_room_and_end_with_the_connection() {
         let append =
             |attempt| Body::Append(Append { id: Bytes::copy_from_slice(&ID.to_bytes()), attempt, ..Append::default() });
-        assert!(is_of(&append(1), ID, 1) && !is_of(&append(2), ID, 1));
+        assert_eq!(attempt_of(&append(2)), Some((ID, 2)));
         let (sender, deeds) = mpsc::channel(8);
         sender.try_send(append(1)).unwrap();
         let lost = Err(AskFailed::Unknown("the connection is gone".into()));

@@ -22,10 +22,12 @@ use abide_sdk::Registry;
 use abide_storage::{LogStore, StateStore};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::{Driver, Fatal};
+use crate::cluster::Cluster;
+use crate::cluster::loan::attempt_of;
 use crate::cluster::wire::{CodeStatus, NodeStatus};
-use crate::cluster::{Cluster, SILENCE_MAX};
 
 /// What waits on the way to or from one attempt at most; more ends the loan.
 const UNDER_WAY_MAX: usize = 4_096;
@@ -133,12 +135,12 @@ impl Loans {
                 .any(|code| code.service == *service && version.map_or(code.current, |version| code.version == version))
         };
         let has_room = |node: NodeId| self.lent.values().filter(|lent| lent.to == node).count() < LENT_MAX;
-        let told = cluster.statuses();
+        let (told, now) = (cluster.statuses(), Instant::now());
         let able: Vec<NodeId> = told
             .iter()
             .filter(|(node, told)| {
                 **node != cluster.node()
-                    && told.at.elapsed() < SILENCE_MAX
+                    && told.is_alive(now)
                     && !told.status.stopping
                     && has_code(&told.status)
                     && has_room(**node)
@@ -188,12 +190,8 @@ impl Loans {
 
     /// Gives what an attempt did to the node that it runs for.
     pub(super) fn give_back(&mut self, body: Body) {
-        let (id, attempt) = match &body {
-            Body::Append(append) => (InvocationId::from_bytes(&append.id), append.attempt),
-            Body::AttemptFailed(failed) => (InvocationId::from_bytes(&failed.id), failed.attempt),
-            _ => return,
-        };
-        if let Some(borrowed) = id.and_then(|id| self.borrowed.get_mut(&id))
+        let Some((id, attempt)) = attempt_of(&body) else { return };
+        if let Some(borrowed) = self.borrowed.get_mut(&id)
             && borrowed.attempt == attempt
             && borrowed.deeds.as_ref().is_some_and(|sender| sender.try_send(body).is_err())
         {

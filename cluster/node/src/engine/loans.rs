@@ -45,7 +45,8 @@ impl Engine {
         let mut bodies = Vec::with_capacity(deeds.commands.len());
         for command in deeds.commands {
             // An attempt speaks for itself only.
-            let body = command.body.filter(|body| loan::is_of(body, id, deeds.attempt)).ok_or(Refusal::NotFound)?;
+            let own = |body: &_| loan::attempt_of(body) == Some((id, deeds.attempt));
+            let body = command.body.filter(own).ok_or(Refusal::NotFound)?;
             bodies.push(body);
         }
         let (responder, noted) = oneshot::channel();

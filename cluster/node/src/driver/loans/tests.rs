@@ -8,6 +8,7 @@ use abide_model::id::PartitionKey;
 use abide_sdk::service::{Executable, Fields, Instance, Kind, Options, ServiceDescriptor, StateError};
 
 use super::*;
+use crate::cluster::SILENCE_MAX;
 
 const OTHER: NodeId = NodeId(2);
 
@@ -100,6 +101,9 @@ async fn an_attempt_goes_to_a_node_with_its_code_only_when_this_one_has_not() {
     assert_eq!((to(0), to(1), to(2)), (Some(OTHER), Some(NodeId(3)), Some(OTHER)));
     tells(&cluster, OTHER, "1", true, true);
     assert_eq!(to(0), Some(NodeId(3)), "the other one is stopping");
+    cluster.silent(NodeId(3));
+    assert_eq!(to(0), None, "the only one left is not connected");
+    tells(&cluster, NodeId(3), "1", false, false);
     tokio::time::advance(SILENCE_MAX).await;
     assert_eq!(to(0), None, "nobody is heard of");
 }
